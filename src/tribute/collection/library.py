@@ -1,0 +1,155 @@
+"""Keeping a collection: putting works in the store, and carrying a collection from one data folder to another as two files.
+
+`collection.json` holds artists, consents, snapshots and styles; `works.jsonl.gz` one Work a line. Pictures do not travel: they
+are rebuilt from their packages.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from tribute.collection.consent import record_consent
+from tribute.collection.starter import SOURCES
+from tribute.records import USES, Artist, Consent, InvalidManifest, NotAllowed, Snapshot, Style, Work, canonical, utc_now
+from tribute.store.blobs import Blobs
+from tribute.store.database import Database, documents, get, insert_new, moment
+from tribute.store.schema import artists, consents, snapshots, styles, works
+
+STARTER_SINCE = datetime(2026, 11, 22, tzinfo=UTC)
+STYLE_PRICE_MINOR = 50  # CNY 0.50 a kept picture, where the licence leaves it to us to offer one
+
+
+def put_artists(connection: Connection, found: Iterable[Artist]) -> None:
+    insert_new(connection, artists, [{"id": artist.id, "document": canonical(artist.document()).decode()} for artist in found])
+
+
+def put_works(connection: Connection, found: Iterable[Work]) -> None:
+    rows = [
+        {"hash": work.hash, "picture_sha256": work.picture_sha256, "artist_id": work.artist_id, "style": work.style,
+         "document": canonical(work.document()).decode()}
+        for work in found
+    ]  # fmt: skip
+    insert_new(connection, works, rows)
+
+
+def add_works(database: Database, blobs: Blobs, found: Iterable[tuple[Artist, Work, bytes]]) -> list[Work]:
+    """Stores pictures first, then everything that describes them in one transaction. An import that fails leaves no record."""
+    described: list[Work] = []
+    by: dict[str, Artist] = {}
+    for artist, work, picture in found:
+        blobs.put(picture)
+        described.append(work)
+        by[artist.id] = artist
+    with database.writing() as connection:
+        put_artists(connection, by.values())
+        put_works(connection, described)
+    return described
+
+
+def put_style(connection: Connection, style: Style) -> None:
+    """Adds a style, or replaces it by a newer training; one that was withdrawn stays withdrawn. Raises NotAllowed then."""
+    withdrawn = connection.execute(select(styles.c.withdrawn).where(styles.c.name == style.name)).scalar_one_or_none()
+    if withdrawn:
+        raise NotAllowed(f"the style {style.name!r} was withdrawn on {withdrawn[:10]}; it cannot be put back without its artist's new consent")
+    row = {"name": style.name, "artist_id": style.artist_id, "document": canonical(style.document()).decode()}
+    insert_new(connection, styles, [row])
+    connection.execute(update(styles).where(styles.c.name == style.name).values(**row))
+
+
+def starter_terms() -> tuple[list[Artist], list[Consent]]:
+    """The starter's artists, and the consent that each one's licence is: the commons for the base, attributed works for styles."""
+    by = {source.artist.id: source.artist for source in SOURCES.values()}
+    given: list[Consent] = []
+    for artist_id in sorted(by):
+        mine = [source for source in SOURCES.values() if source.artist.id == artist_id]
+        for use, fit in (("train_base", [s for s in mine if s.commons]), ("style", [s for s in mine if not s.commons])):
+            if fit:
+                basis = "; ".join(f"{source.title_en}: {source.licence.spdx}" for source in fit)
+                price = STYLE_PRICE_MINOR if use == "style" else 0
+                given.append(Consent(artist_id=artist_id, use=use, allowed=True, price_minor=price, since=STARTER_SINCE, basis=basis))  # type: ignore[arg-type]
+    return list(by.values()), given
+
+
+def export_collection(connection: Connection, folder: Path) -> None:
+    """Writes collection.json and works.jsonl.gz for everything in the store; the same store gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    everything: dict[str, Any] = {
+        "artists": [artist.document() for artist in documents(connection, artists, Artist)],
+        "consents": [consent.document() for consent in documents(connection, consents, Consent)],
+        "snapshots": [snapshot.document() for snapshot in documents(connection, snapshots, Snapshot)],
+        "styles": [style.document() for style in documents(connection, styles, Style)],
+    }
+    (folder / "collection.json").write_text(json.dumps(everything, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    lines = b"".join(canonical(work.document()) + b"\n" for work in documents(connection, works, Work))
+    (folder / "works.jsonl.gz").write_bytes(gzip.compress(lines, 9, mtime=0))
+
+
+def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
+    """Takes over a collection and the adapters beside it (styles/NAME.safetensors), once: what is there already stays as it is.
+
+    Raises InvalidManifest where the files cannot be read.
+    """
+    try:
+        everything = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
+        lines = gzip.decompress((folder / "works.jsonl.gz").read_bytes()).splitlines()
+        found = [Style.model_validate(document) for document in everything["styles"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidManifest(f"the collection in {folder} cannot be read: {error}") from error
+    with database.reading() as connection:
+        there = set(connection.execute(select(styles.c.name)).scalars())
+    for style in found:
+        if style.name not in there:
+            blobs.put((folder / "styles" / f"{style.name}.safetensors").read_bytes())
+    with database.writing() as connection:
+        if connection.execute(select(snapshots.c.hash).limit(1)).first():
+            return
+        put_artists(connection, (Artist.model_validate(document) for document in everything["artists"]))
+        for document in everything["consents"]:
+            record_consent(connection, Consent.model_validate(document))
+        put_works(connection, (Work.model_validate_json(line) for line in lines))
+        rows = [Snapshot.model_validate(document) for document in everything["snapshots"]]
+        insert_new(connection, snapshots, [{"hash": row.hash, "document": canonical(row.document()).decode()} for row in rows])
+        for style in found:
+            if style.name not in there:
+                connection.execute(insert(styles).values(name=style.name, artist_id=style.artist_id, document=canonical(style.document()).decode()))
+
+
+def withdraw_artist(database: Database, blobs: Blobs, artist_id: str, reason: str) -> dict[str, Any]:
+    """Ends an artist's consent to every use from now on and deletes their adapters; what they are owed stays.
+
+    Returns the facts of a proof: the withdrawals' hashes, the deleted adapters', and their snapshots', before anything was
+    redone without them. Saying it twice is harmless. Raises Unknown.
+    """
+    now = utc_now()
+    with database.writing() as connection:
+        get(connection, artists, Artist, artist_id, "artist")
+        gone = list(documents(connection, styles, Style, styles.c.artist_id == artist_id))
+        said = [Consent(artist_id=artist_id, use=use, allowed=False, since=now, basis=reason) for use in USES]
+        for consent in said:
+            record_consent(connection, consent)
+        unwithdrawn = (styles.c.artist_id == artist_id) & styles.c.withdrawn.is_(None)
+        connection.execute(update(styles).where(unwithdrawn).values(withdrawn=moment(now)))
+    for style in gone:
+        blobs.delete(style.adapter_sha256)
+    return {
+        "artist": artist_id,
+        "withdrawn": moment(now),
+        "consents": [consent.hash for consent in said],
+        "styles": [{"name": style.name, "adapter_sha256": style.adapter_sha256, "snapshot": style.snapshot} for style in gone],
+    }
+
+
+def licence_counts(found: Iterable[Work]) -> dict[tuple[str, str, str], int]:
+    """(style, artist, SPDX) → works, for the model card."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for work in found:
+        key = (work.style, work.artist_id, work.licence.spdx)
+        counts[key] = counts.get(key, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,168 @@
+"""The main path: ask → make → credit → price → seal → store; then keep → pay → receipt.
+
+Credit comes before the seal because the seal carries it. Each picture is stored in one database transaction after its file is
+whole on disk, so a kill at any point leaves a picture made, sealed and credited, or no picture.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from sqlalchemy import Connection, select
+
+from tribute.collection.consent import allows, in_force
+from tribute.create.sample import Progress, pixel_hash, sample
+from tribute.credit.shapley import shapley_scores
+from tribute.credit.shares import to_credits
+from tribute.diffusion.loading import Model
+from tribute.ledger.book import post, read_transaction
+from tribute.ledger.download import download_transaction
+from tribute.ledger.receipt import receipt_body
+from tribute.provenance import credentials, label, watermark
+from tribute.provenance.certificate import Studio
+from tribute.records import (
+    Artist,
+    Conflict,
+    Consent,
+    InvalidInput,
+    NotAllowed,
+    Picture,
+    Price,
+    Recipe,
+    Record,
+    Snapshot,
+    Style,
+    StyleUse,
+    canonical,
+    sha256,
+    utc_now,
+)  # fmt: skip
+from tribute.store.blobs import Blobs
+from tribute.store.database import Database, get, moment, put
+from tribute.store.schema import artists, pictures, snapshots, styles
+
+
+class Ask(Record):
+    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ..."""
+
+    prompt: str
+    negative_prompt: str = ""
+    styles: tuple[StyleUse, ...] = ()
+    seed: int = Field(ge=0, le=2**32 - 1)
+    count: int = Field(default=1, ge=1, le=16)
+    steps: int = Field(default=24, ge=1, le=150)
+    guidance: float = Field(default=4.0, ge=1.0, le=30.0)
+    width: int | None = Field(default=None, ge=8, le=2048)
+    height: int | None = Field(default=None, ge=8, le=2048)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a commission is done with."""
+
+    database: Database
+    blobs: Blobs
+    studio: Studio
+    price: Price
+    producer: str = "Tribute"
+
+
+def consented_styles(connection: Connection, wanted: Sequence[StyleUse], model: Model) -> tuple[list[Style], list[Consent]]:
+    """The styles' records and the consents that allow them now. Raises Unknown, NotAllowed or InvalidInput."""
+    found, relied = [], []
+    for use in wanted:
+        style = get(connection, styles, Style, use.name, "style")
+        artist = get(connection, artists, Artist, style.artist_id, "artist")
+        withdrawn = connection.execute(select(styles.c.withdrawn).where(styles.c.name == use.name)).scalar_one()
+        consent = allows(in_force(connection, style.artist_id), "style")
+        if withdrawn or consent is None:
+            raise NotAllowed(f"{artist.name} does not consent to the style {use.name!r}{f' since {withdrawn[:10]}' if withdrawn else ''}; choose another style")
+        if style.base_snapshot != model.snapshot:
+            raise InvalidInput(
+                f"style {use.name!r} was trained for another base than model {model.name!r}; use it with its own, the starter"
+            )
+        found.append(style)
+        relied.append(consent)
+    return found, relied
+
+
+def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
+    """One recipe a picture. Sizes left out are the model's own."""
+    adapters = {style.name: style.adapter_sha256 for style in found}
+    uses = tuple(use.model_copy(update={"adapter_sha256": adapters[use.name]}) for use in ask.styles)
+    return [
+        Recipe(
+            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=(ask.seed + at) % 2**32, steps=ask.steps, guidance=ask.guidance,
+            width=ask.width or model.native, height=ask.height or model.native, scheduler=type(model.pipeline.scheduler).__name__,
+            model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
+        )
+        for at in range(ask.count)
+    ]  # fmt: skip
+
+
+def price_of(desk: Desk, relied: Sequence[Consent]) -> Price:
+    """The highest price among the artists leaned on, or the studio's own where that is higher or nobody is."""
+    for consent in relied:
+        if consent.currency != desk.price.currency:
+            raise InvalidInput(f"{consent.artist_id} asks for {consent.currency}, this studio sells in {desk.price.currency}; one picture has one currency")
+    return desk.price.model_copy(update={"amount_minor": max([desk.price.amount_minor, *(consent.price_minor for consent in relied)])})
+
+
+def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None) -> list[Picture]:
+    """Makes, credits, seals and stores the pictures that `ask` wants. Raises TributeError, with nothing stored."""
+    with desk.database.reading() as connection:
+        found, relied = consented_styles(connection, ask.styles, model)
+        base = connection.execute(select(snapshots.c.document).where(snapshots.c.hash == (model.snapshot or ""))).scalar_one_or_none()
+        names = {style.name: get(connection, artists, Artist, style.artist_id, "artist").name for style in found}
+    price = price_of(desk, relied)
+    recipes = recipes_of(ask, model, found)
+    told("drawing")
+    drawn = sample(model, recipes, desk.blobs.get, progress)
+
+    def render(recipe: Recipe) -> np.ndarray:
+        return sample(model, [recipe], desk.blobs.get)[0]
+
+    consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
+    made = []
+    for recipe, pixels_HWC in zip(recipes, drawn, strict=True):
+        told("crediting")
+        scores = shapley_scores(recipe, pixels_HWC, render)
+        credits = to_credits(scores, {style.name: style.artist_id for style in found}, base_known=base is not None)
+        picture_id = secrets.token_hex(4)
+        shares = credits.document()
+        told("sealing")
+        png = label.labelled_png(watermark.embed(pixels_HWC, picture_id), picture_id, recipe, shares, desk.producer)
+        sealed = credentials.sign(png, credentials.manifest(picture_id, recipe.prompt[:80], recipe.document(), shares, names), desk.studio)
+        picture = Picture(
+            id=picture_id, file_sha256=sha256(sealed), pixel_sha256=pixel_hash(pixels_HWC), recipe=recipe, credits=credits, price=price,
+            consents=consents, created=utc_now(),
+        )  # fmt: skip
+        desk.blobs.put(sealed)
+        with desk.database.writing() as connection:
+            columns = {"id": picture.id, "file_sha256": picture.file_sha256, "pixel_sha256": picture.pixel_sha256, "created": moment(picture.created)}
+            put(connection, pictures, picture, **columns)
+        made.append(picture)
+    return made
+
+
+def keep(desk: Desk, picture: Picture, creator: str, key: str | None = None) -> tuple[bytes, dict[str, Any], bool]:
+    """Pays for a picture and hands it over: (the sealed PNG, its signed receipt, whether money moved now).
+
+    Without `key`, one creator pays for one picture once, however often it is fetched. Raises InsufficientFunds or Conflict.
+    """
+    sealed = desk.blobs.get(picture.file_sha256)
+    wanted = download_transaction(picture, creator, key or f"download:{creator}:{picture.id}")
+    moved = post(desk.database, wanted)
+    posted = read_transaction(desk.database, wanted.key)
+    if posted is None:
+        raise Conflict(f"the transaction {wanted.key!r} is gone")
+    with desk.database.reading() as connection:
+        manifests = [get(connection, styles, Style, use.name, "style").snapshot for use in picture.recipe.styles]
+    body = receipt_body(picture, posted, tuple(filter(None, [picture.recipe.snapshot, *manifests])))
+    receipt = {"body": body, "signature": desk.studio.sign(canonical(body)), "chain": desk.studio.chain.decode()}
+    return sealed, receipt, moved

@@ -1,0 +1,114 @@
+"""Recipe for the denoiser: diffusers' UNet2DConditionModel on 8×8 latents, v-prediction, and the scheduler that goes with it.
+
+Salimans and Ho 2022 (arXiv:2202.00512) for v; a cosine schedule (Nichol and Dhariwal 2021, arXiv:2102.09672) rescaled to zero
+terminal signal (Lin et al. 2023, arXiv:2305.08891), since few latents need little noise to be lost; min-SNR weighting with
+γ = 5 (Hang et al. 2023, arXiv:2303.09556). Captions are dropped for classifier-free guidance (Ho and Salimans 2022).
+
+Axes: B batch, C latent channels, H height, W width, T tokens, D text width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from tribute.diffusion.training import Schedule, train
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    widths: tuple[int, ...] = (128, 256)
+    layers_per_block: int = 1
+    head_width: int = 64
+    latent_channels: int = 24
+    text_width: int = 256
+    sample_size: int = 8
+    caption_dropout: float = 0.1
+    snr_gamma: float = 5.0
+
+
+def build_denoiser(config: DenoiserConfig) -> UNet2DConditionModel:
+    levels = len(config.widths)
+    return UNet2DConditionModel(
+        sample_size=config.sample_size,
+        in_channels=config.latent_channels,
+        out_channels=config.latent_channels,
+        layers_per_block=config.layers_per_block,
+        block_out_channels=config.widths,
+        down_block_types=("CrossAttnDownBlock2D",) * levels,
+        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        cross_attention_dim=config.text_width,
+        attention_head_dim=[width // config.head_width for width in config.widths],
+    ).to(memory_format=torch.channels_last)
+
+
+def build_scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Scaled latents_NCHW, each with the rows of `tokens` that caption it, and a sampling weight each."""
+
+    latents_NCHW: Tensor
+    captions: Sequence[Sequence[int]]  # per example, rows of token_ids
+    token_ids: Tensor  # rows of ids_T
+    weights_N: Tensor
+
+
+def v_loss(
+    denoiser: Callable[..., Any], examples: Examples, encode: Callable[[Tensor], Tensor], scheduler: DDIMScheduler,
+    batch: int, config: DenoiserConfig, empty_ids_T: Tensor, generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """Min-SNR-weighted mean squared error of v for one random batch."""
+    at_B = torch.multinomial(examples.weights_N, batch, replacement=True, generator=generator)
+    latent_BCHW = examples.latents_NCHW[at_B]
+    pick_B = torch.rand(batch, generator=generator)
+    rows = [examples.captions[at][int(pick * len(examples.captions[at]))] for at, pick in zip(at_B.tolist(), pick_B.tolist(), strict=True)]
+    ids_BT = examples.token_ids[torch.tensor(rows)]
+    dropped_B = torch.rand(batch, generator=generator) < config.caption_dropout
+    ids_BT = torch.where(dropped_B[:, None], empty_ids_T, ids_BT)
+    noise_BCHW = torch.randn(latent_BCHW.shape, generator=generator)
+    count = scheduler.config["num_train_timesteps"]
+    step_B = ((torch.arange(batch) + torch.rand(1, generator=generator)) / batch * count).long().clamp(max=count - 1)  # stratified
+    step_B = step_B[torch.randperm(batch, generator=generator)]
+    noisy_BCHW = scheduler.add_noise(latent_BCHW, noise_BCHW, step_B)
+    target_BCHW = scheduler.get_velocity(latent_BCHW, noise_BCHW, step_B)
+    made_BCHW = denoiser(noisy_BCHW.contiguous(memory_format=torch.channels_last), step_B, encode(ids_BT)).sample
+    alpha_B = scheduler.alphas_cumprod[step_B]
+    snr_B = alpha_B / (1 - alpha_B)
+    weight_B = snr_B.clamp(max=config.snr_gamma) / (snr_B + 1)
+    weight_B = torch.where(alpha_B < 1e-4, weight_B.clamp(min=0.05), weight_B)  # the first step of sampling must be learned too
+    error_B = (made_BCHW - target_BCHW).square().mean((1, 2, 3))
+    return (error_B * weight_B).mean() / 0.35
+
+
+def train_denoiser(
+    run: Path, examples: Examples, encode: Callable[[Tensor], Tensor], empty_ids_T: Tensor, schedule: Schedule,
+    config: DenoiserConfig, sheet: Callable[[UNet2DConditionModel, int], None],
+) -> UNet2DConditionModel:  # fmt: skip
+    """Trains the base on the commons. `encode` is the frozen text encoder; `sheet` draws sample pictures."""
+    torch.manual_seed(schedule.seed)
+    denoiser = build_denoiser(config)
+    scheduler = build_scheduler()
+    parameters = dict(denoiser.named_parameters())
+
+    def loss_at(_: int, generator: torch.Generator) -> Tensor:
+        return v_loss(denoiser, examples, encode, scheduler, schedule.batch, config, empty_ids_T, generator)
+
+    train(run, parameters, loss_at, schedule, config=config, sheet=lambda step: sheet(denoiser, step))
+    return denoiser.eval()

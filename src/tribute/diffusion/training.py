@@ -1,0 +1,178 @@
+"""The one training loop: resumable to the step, deterministic by seed, with a log, sample sheets and an average of the weights.
+
+A step draws everything from a generator seeded by (seed, step), so a run that was killed and resumed takes the same steps as
+one that was not. Learning rate: linear warm-up, constant, then linear decay to zero over the last `decay` of the steps
+(warm-up-stable-decay, Hu et al. 2024, arXiv:2404.06395), so that a run can be lengthened before its decay begins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tribute.records import InvalidInput
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast. `learning_rate` is AdamW's peak; `ema_half_life` is in steps."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 200
+    decay: float = 0.25
+    weight_decay: float = 0.01
+    beta2: float = 0.98
+    clip_norm: float = 1.0
+    ema_half_life: int = 200
+    save_every_s: int = 180
+    sheet_every: int = 500
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step in [0, steps)."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.learning_rate * warm * min(1.0, left)
+
+
+def generator_at(seed: int, step: int) -> torch.Generator:
+    """The source of all randomness in one step."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the target, then rename: a kill leaves the old file or the new one."""
+    beside = path.with_name(f".{path.name}.part")
+    write(beside)
+    os.replace(beside, path)
+
+
+class Average:
+    """Exponential moving average of the trained parameters, ramped up so that early steps do not weigh it down."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter], half_life: int) -> None:
+        self.values = {name: value.detach().clone() for name, value in parameters.items()}
+        self.decay_max = 0.5 ** (1 / half_life)
+
+    @torch.no_grad()
+    def update(self, parameters: dict[str, nn.Parameter], step: int) -> None:
+        decay = min(self.decay_max, (1 + step) / (10 + step))
+        for name, value in parameters.items():
+            self.values[name].lerp_(value, 1 - decay)
+
+    def copy_to(self, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+        """Puts the average in place; returns what was there."""
+        before = {name: value.detach().clone() for name, value in parameters.items()}
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(self.values[name])
+        return before
+
+
+def _save(run: Path, parameters: dict[str, nn.Parameter], average: Average, optimiser: torch.optim.Optimizer, step: int) -> None:
+    tensors = {f"weight/{name}": value.detach() for name, value in parameters.items()}
+    tensors |= {f"average/{name}": value for name, value in average.values.items()}
+    for name, value in parameters.items():
+        state = optimiser.state.get(value, {})
+        tensors |= {f"{key}/{name}": state[key] for key in ("exp_avg", "exp_avg_sq") if key in state}
+    contiguous = {name: value.contiguous().clone() for name, value in tensors.items()}
+    write_atomically(run / "checkpoint.safetensors", lambda path: save_file(contiguous, path, metadata={"step": str(step)}))
+
+
+def _restore(run: Path, parameters: dict[str, nn.Parameter], average: Average, optimiser: torch.optim.Optimizer) -> int:
+    path = run / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as opened:
+        step = int(opened.metadata()["step"])
+    tensors = load_file(path)
+    if {name.removeprefix("weight/") for name in tensors if name.startswith("weight/")} != set(parameters):
+        raise InvalidInput(f"{path}: holds another model's weights; start in an empty run folder")
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(tensors[f"weight/{name}"])
+            average.values[name].copy_(tensors[f"average/{name}"])
+            if f"exp_avg/{name}" in tensors:
+                moments = {key: tensors[f"{key}/{name}"].clone(memory_format=torch.preserve_format) for key in ("exp_avg", "exp_avg_sq")}
+                optimiser.state[value] = {"step": torch.tensor(float(step)), **moments}
+    return step
+
+
+def _progress(steps: Iterable[int], total: int, start: int, title: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(steps, total=total, initial=start, desc=title, dynamic_ncols=True, mininterval=2.0)
+
+
+def train(
+    run: Path,
+    parameters: dict[str, nn.Parameter],
+    loss_at: Callable[[int, torch.Generator], Tensor],
+    schedule: Schedule,
+    *,
+    config: Any,
+    sheet: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Minimises `loss_at(step, generator)` over `parameters`, in the folder `run`; leaves the averaged weights in place.
+
+    Writes config.json, log.jsonl (step, loss, pictures/s), checkpoint.safetensors and whatever `sheet(step)` draws with the
+    averaged weights. Calling it again on the same folder goes on where it stopped. Returns the last log line.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    resolved = {"schedule": asdict(schedule), "recipe": asdict(config), "torch": torch.__version__}
+    (run / "config.json").write_text(json.dumps(resolved, indent=2, default=str) + "\n", encoding="utf-8")
+    optimiser = torch.optim.AdamW(parameters.values(), lr=schedule.learning_rate, betas=(0.9, schedule.beta2), weight_decay=schedule.weight_decay, foreach=True)
+    average = Average(parameters, schedule.ema_half_life)
+    start = _restore(run, parameters, average, optimiser)
+    saved_at = logged_at = time.monotonic()
+    recent: list[float] = []
+    line: dict[str, Any] = {"step": start, "loss": math.nan}
+    bar = _progress(range(start, schedule.steps), schedule.steps, start, run.name)
+    for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate_at(step)
+        loss = loss_at(step, generator_at(schedule.seed, step))
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InvalidInput(f"{run.name}: the loss became {value} at step {step}; lower the learning rate and resume")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm)
+        optimiser.step()
+        average.update(parameters, step)
+        recent.append(value)
+        done = step + 1
+        if done % 25 == 0 or done == schedule.steps:
+            now = time.monotonic()
+            rate = len(recent) * schedule.batch / max(1e-9, now - logged_at)
+            line = {"step": done, "loss": round(sum(recent) / len(recent), 5), "per_s": round(rate, 1)}
+            with (run / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            bar.set_postfix(loss=line["loss"])
+            recent, logged_at = [], now
+        if time.monotonic() - saved_at > schedule.save_every_s or done == schedule.steps:
+            _save(run, parameters, average, optimiser, done)
+            saved_at = time.monotonic()
+        if sheet and (done % schedule.sheet_every == 0 or done == schedule.steps):
+            before = average.copy_to(parameters)
+            sheet(done)
+            with torch.no_grad():
+                for name, old in before.items():
+                    parameters[name].copy_(old)
+            logged_at = time.monotonic()
+    average.copy_to(parameters)
+    return line

@@ -1,0 +1,44 @@
+"""Money for a picture that somebody keeps: price × share to each party, less the studio's part."""
+
+from __future__ import annotations
+
+from tribute.ledger.book import creator_account
+from tribute.records import MICRO, PPM, Credits, Picture, Posting, Price, Share, Transaction, utc_now
+from tribute.records.money import split
+
+BP = 10_000  # basis points in one
+
+
+def party_account(share: Share) -> str:
+    """Where a share is owed: to its artist, to the commons, or to nobody that we know."""
+    if share.artist_id is not None:
+        return f"artist:{share.artist_id}"
+    return "commons" if share.party == "base" else "unclaimed"
+
+
+def cut(price: Price, credits: Credits) -> dict[str, int]:
+    """Account → micro units, which sum to the price. The studio's part is rounded first, the rest is split by `split`."""
+    whole = price.amount_minor * MICRO
+    platform = split(whole, {"platform": price.platform_bp, "rest": BP - price.platform_bp})
+    weights: dict[str, int] = {}
+    for share in credits.shares:
+        account = party_account(share)
+        weights[account] = weights.get(account, 0) + share.share_ppm
+    assert sum(weights.values()) == PPM
+    return {"platform": platform["platform"], **split(platform["rest"], weights)}
+
+
+def download_transaction(picture: Picture, creator: str, key: str) -> Transaction:
+    """What keeping `picture` posts, on the terms fixed when it was made."""
+    price = picture.price
+    parts = {account: amount for account, amount in cut(price, picture.credits).items() if amount}
+    lines = [Posting(account=creator_account(creator), amount_micro=-price.amount_minor * MICRO, currency=price.currency)]
+    lines += [Posting(account=account, amount_micro=amount, currency=price.currency) for account, amount in sorted(parts.items())]
+    memo = {
+        "picture": picture.id,
+        "creator": creator,
+        "price_minor": price.amount_minor,
+        "platform_bp": price.platform_bp,
+        "shares_ppm": {share.artist_id: share.share_ppm for share in picture.credits.shares if share.artist_id},
+    }
+    return Transaction(key=key, kind="download", postings=tuple(lines), memo=memo, created=utc_now())

@@ -1,0 +1,59 @@
+"""What a file says of itself, in its metadata and in its pixels."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from PIL import Image
+
+from tribute.collection.picture import open_picture
+from tribute.provenance import watermark
+from tribute.provenance.credentials import MIME, read_credentials
+from tribute.provenance.label import SOURCE_TYPE, read_labels
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`verdict`: intact (signed by this studio, unchanged), signed (unchanged, by another), changed, marked (only the watermark
+    is left), labelled (only unsigned labels), or nothing."""
+
+    verdict: str
+    picture_id: str | None
+    signature: dict[str, Any]
+    watermark: str | None
+    labels: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def verify(data: bytes, name: str, root: bytes | None) -> Findings:
+    """Reads signature, watermark and labels of a picture file. Raises InvalidPicture for what is no picture."""
+    picture = open_picture(data, name)
+    with Image.open(io.BytesIO(data)) as opened:
+        mime = MIME.get(opened.format or "", "")
+    signature = read_credentials(data, mime, root) if mime else {"state": "none"}
+    marked = watermark.read(picture)
+    labels = read_labels(data)
+    facts = signature.get("facts") or {}
+    notes = []
+    if signature["state"] == "Trusted":
+        verdict = "intact"
+    elif signature["state"] == "Valid":
+        verdict = "signed"
+        notes.append("the signature is intact, but its certificate is not this studio's")
+    elif signature["state"] != "none":
+        verdict = "changed"
+        notes.append("the file was changed after it was signed: " + ", ".join(signature.get("failures", [])))
+    else:
+        verdict = "marked" if marked else "labelled" if labels else "nothing"
+    signed_id = facts.get("picture") if verdict in ("intact", "signed") else None
+    if signed_id and marked and signed_id != marked:
+        notes.append(f"the watermark names {marked}, the signed manifest {signed_id}: pixels from another picture")
+        verdict = "changed"
+    if labels and labels.get("digital_source_type") not in (None, SOURCE_TYPE):
+        notes.append("the label names another source type than machine-made")
+    return Findings(verdict, signed_id or marked, signature, marked, labels, tuple(notes))

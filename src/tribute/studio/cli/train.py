@@ -1,0 +1,30 @@
+"""train: picks a recipe; what a recipe does is in `diffusion/recipes.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STAGES = ("basis", "autoencoder", "text", "denoiser", "style", "assemble")
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="basis, autoencoder, text, denoiser, style, assemble; in this order for a model from nothing.")],
+    runs: Annotated[Path, typer.Option(help="Folder for the runs; said again, a recipe goes on where it stopped.")] = Path("runs"),
+    style: Annotated[list[str] | None, typer.Option("--style", help="Which styles, for `style`; all of the starter's by default.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where `assemble` writes the model.")] = Path("runs/starter"),
+) -> None:
+    """Train one stage of the starter model on the works that consent allows."""
+    from tribute.diffusion import recipes
+    from tribute.records import InvalidInput, Unknown
+    from tribute.studio.training import run_stage
+    from tribute.studio.wiring import open_workshop
+
+    if recipe not in STAGES:
+        raise Unknown.of("recipe", recipe, STAGES)
+    needs = {"autoencoder": "basis.safetensors", "denoiser": "text_encoder", "style": "text_encoder"}.get(recipe)
+    if needs and not (runs / "parts" / needs).exists():
+        raise InvalidInput(f"{recipe} needs {runs / 'parts' / needs}; train {'basis' if needs.endswith('s') else 'text'} first")
+    run_stage(open_workshop(starter=None), recipes, recipe, runs, tuple(style or ()), output)
