@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 STRENGTH = 18.0  # lattice spacing per √carriers, in units of the orthonormal DCT of luma 0..255; JPEG drops what is much finer
+STEP_MIN = 90.0  # lattice spacing at the least, for pictures too small to average JPEG's rounding out
 BITS = 56
 CHECK_BITS = BITS - 32
 ROUNDS = 8
@@ -44,6 +45,10 @@ def _layout(blocks: int) -> tuple[np.ndarray, np.ndarray]:
     order = rng.permutation(blocks * len(COEFFICIENTS))[: carriers * BITS].reshape(BITS, carriers)
     signs = rng.choice(np.array([-1.0, 1.0]), size=(BITS, carriers))
     return order, signs
+
+
+def _step(carriers: int) -> float:
+    return max(STEP_MIN, STRENGTH * carriers**0.5)
 
 
 def _payload(picture_id: str) -> np.ndarray:
@@ -74,7 +79,7 @@ def embed(picture_HWC: np.ndarray, picture_id: str) -> np.ndarray:
     for _ in range(ROUNDS):
         projected, order, signs, (rows, columns) = _projections(marked @ LUMA)
         if target is None:
-            step = STRENGTH * np.sqrt(order.shape[1])
+            step = _step(order.shape[1])
             target = (np.round(projected / step - sign) + sign) * step
         change = np.zeros(rows * columns * len(COEFFICIENTS))
         change[order.reshape(-1)] = (signs * ((target - projected) / np.sqrt(order.shape[1]))[:, None]).reshape(-1)
@@ -90,7 +95,7 @@ def embed(picture_HWC: np.ndarray, picture_id: str) -> np.ndarray:
 
 def _read(picture_HWC: np.ndarray) -> str | None:
     projected, order, *_ = _projections(picture_HWC.astype(np.float64) @ LUMA)
-    phase = projected / (STRENGTH * np.sqrt(order.shape[1]))
+    phase = projected / _step(order.shape[1])
     to_one, to_zero = (np.abs((phase - sign + 0.5) % 1 - 0.5) for sign in (0.25, -0.25))
     bits = (to_one < to_zero).astype(np.uint8)
     picture_id = np.packbits(bits[:32]).tobytes().hex()

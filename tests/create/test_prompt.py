@@ -1,0 +1,36 @@
+import pytest
+
+from tribute.create.prompt import read_prompt
+from tribute.records import InvalidPrompt, StyleUse
+
+
+def test_styles_come_from_options_and_tags():
+    words, styles = read_prompt("a fox <style:micah:0.8> in snow", ["openmoji"])
+    assert words == "a fox in snow"
+    assert styles == (StyleUse(name="openmoji", weight=1.0), StyleUse(name="micah", weight=0.8))
+
+
+def test_chinese_is_left_as_it_is():
+    assert read_prompt("蓝色的心")[0] == "蓝色的心"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named", "says"),
+    [
+        ("", [], "empty"),
+        ("  <style:micah> ", [], "empty"),
+        ("x" * 10_000, [], "10,000 characters"),
+        ("a\x00b", [], "control"),
+        ("a", ["micah:3"], "from 0 to 2"),
+        ("a", ["micah:-1"], "from 0 to 2"),
+        ("a", ["micah:nan"], "from 0 to 2"),
+        ("a", ["micah:much"], "from 0 to 2"),
+        ("a", ["../x"], "cannot be a style's name"),
+        ("a <style:Micah!>", [], "cannot be a style's name"),
+        ("a <style:micah>", ["micah"], "named twice"),
+        ("a", [f"s{n}" for n in range(9)], "at most"),
+    ],
+)
+def test_bad_prompts_are_one_clear_line(prompt, named, says):
+    with pytest.raises(InvalidPrompt, match=says):
+        read_prompt(prompt, named)

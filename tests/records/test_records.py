@@ -1,0 +1,32 @@
+import pytest
+from pydantic import ValidationError
+
+from tests.conftest import make_picture
+from tribute.records import Credits, Posting, Share, Transaction, Unknown, canonical, utc_now
+
+
+def line(account, amount, currency="CNY"):
+    return Posting(account=account, amount_micro=amount, currency=currency)
+
+
+def test_records_are_frozen_and_hash_by_content():
+    picture = make_picture({"ada": 300_000})
+    with pytest.raises(ValidationError):
+        picture.id = "ffffffff"
+    assert picture.hash == type(picture).model_validate_json(canonical(picture.document())).hash
+
+
+def test_shares_must_sum_to_one():
+    with pytest.raises(ValidationError, match="sum to"):
+        Credits(method="x", distance="y", shares=(Share(party="base", artist_id=None, share_ppm=999_999),))
+
+
+def test_a_transaction_must_balance_in_each_currency():
+    with pytest.raises(ValidationError, match="does not balance"):
+        Transaction(key="k", kind="x", postings=(line("cash", -1), line("platform", 2)), created=utc_now())
+    with pytest.raises(ValidationError, match="does not balance"):
+        Transaction(key="k", kind="x", postings=(line("cash", -1), line("platform", 1, "JPY")), created=utc_now())
+
+
+def test_unknown_names_what_there_is():
+    assert str(Unknown.of("style", "x", ["b", "a"])) == "no style named 'x'; there is a, b"
