@@ -19,7 +19,19 @@ from sqlalchemy import create_engine, text
 
 from tribute.provenance.certificate import Studio, make_studio
 from tribute.records import (
-    Artist, Consent, Credits, Licence, Picture, Price, Recipe, Share, Style, Work, canonical, sha256, utc_now,
+    Artist,
+    Consent,
+    Credits,
+    Licence,
+    Picture,
+    Price,
+    Recipe,
+    Share,
+    Style,
+    Work,
+    canonical,
+    sha256,
+    utc_now,
 )  # fmt: skip
 from tribute.store.blobs import MemoryBlobs
 from tribute.store.database import Database

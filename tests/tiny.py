@@ -58,9 +58,7 @@ def make_model(folder: Path, kind: str = "sd1", snapshot: str | None = None) -> 
     torch.manual_seed(0)
     scheduler = DDIMScheduler(prediction_type="v_prediction" if kind == "sd2" else "epsilon", steps_offset=1, clip_sample=False)
     if kind == "sdxl":
-        unet = _unet(
-            64, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=80, use_linear_projection=True
-        )
+        unet = _unet(64, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=80, use_linear_projection=True)
         pipeline = StableDiffusionXLPipeline(
             vae=_vae(), text_encoder=_text(CLIPTextModel, 32), text_encoder_2=_text(CLIPTextModelWithProjection, 32), tokenizer=tokenizer(),
             tokenizer_2=tokenizer(), unet=unet, scheduler=EulerDiscreteScheduler(), add_watermarker=False,

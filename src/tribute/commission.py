@@ -83,9 +83,7 @@ def consented_styles(connection: Connection, wanted: Sequence[StyleUse], model: 
         if withdrawn or consent is None:
             raise NotAllowed(f"{artist.name} does not consent to the style {use.name!r}{f' since {withdrawn[:10]}' if withdrawn else ''}; choose another style")
         if style.base_snapshot != model.snapshot:
-            raise InvalidInput(
-                f"style {use.name!r} was trained for another base than model {model.name!r}; use it with its own, the starter"
-            )
+            raise InvalidInput(f"style {use.name!r} was trained for another base than model {model.name!r}; use it with its own, the starter")
         found.append(style)
         relied.append(consent)
     return found, relied

@@ -25,7 +25,7 @@ def test_the_id_survives_jpeg_75_and_is_hardly_seen(side, seed):
     marked = watermark.embed(picture, picture_id)
     assert watermark.read(Image.fromarray(marked)) == picture_id
     assert watermark.read(jpeg(marked, 75)) == picture_id
-    assert psnr(picture, marked) > 36
+    assert psnr(picture, marked) > (34 if side == 64 else 38)
 
 
 def test_white_and_black_can_be_marked():

@@ -104,8 +104,7 @@ def describe(attributes: dict[str, Any]) -> tuple[str, str]:
         elif key == "mouth" and re.match(r"(happy|sad)\d", value):
             said.append(PHRASES[re.sub(r"\d+", "", value)])
     for key, words in PRESENT.items():
-        value = attributes.get(key)
-        if value:
-            said.append(PHRASES.get(str(value), words))
+        if attributes.get(key):
+            said.append(PHRASES.get(str(attributes[key]), words))
     unique = [pair for at, pair in enumerate(said) if pair[0] and pair not in said[:at]]
     return ", ".join(english for english, _ in unique), "，".join(chinese for _, chinese in unique)

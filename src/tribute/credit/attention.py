@@ -65,7 +65,8 @@ class _Recorder:
         hidden_states = attn.to_out[1](attn.to_out[0](hidden_states))
         if attn.residual_connection:
             hidden_states = hidden_states + residual
-        return hidden_states / attn.rescale_output_factor
+        scaled: Tensor = hidden_states / attn.rescale_output_factor
+        return scaled
 
 
 def word_tokens(tokenizer: Any, prompt: str, length: int) -> list[tuple[str, list[int]]]:

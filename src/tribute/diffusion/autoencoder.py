@@ -11,6 +11,7 @@ Axes: B batch, N pictures, C channel, H height, W width. Pixels in [-1, 1].
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class PatchBasis:
 
     @property
     def side(self) -> int:
-        return round((len(self.mean) / 3) ** 0.5)
+        return math.isqrt(len(self.mean) // 3)
 
     def encode(self, pixels_NCHW: Tensor) -> Tensor:
         """latents_NCHW"""
@@ -189,7 +190,8 @@ def train_encoder(
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
         pixels_BCHW = _aligned_crops(pictures_NHWC, config, schedule.batch, generator)
-        return (autoencoder.encode(pixels_BCHW).latent_dist.mean - basis.encode(pixels_BCHW)).square().mean()
+        missed_BCHW: Tensor = autoencoder.encode(pixels_BCHW).latent_dist.mean - basis.encode(pixels_BCHW)
+        return missed_BCHW.square().mean()
 
     train(run, parameters, loss_at, schedule, config=config)
     return autoencoder.eval()

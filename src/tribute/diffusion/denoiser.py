@@ -94,7 +94,8 @@ def v_loss(
     weight_B = snr_B.clamp(max=config.snr_gamma) / (snr_B + 1)
     weight_B = torch.where(alpha_B < 1e-4, weight_B.clamp(min=0.05), weight_B)  # the first step of sampling must be learned too
     error_B = (made_BCHW - target_BCHW).square().mean((1, 2, 3))
-    return (error_B * weight_B).mean() / 0.35
+    loss: Tensor = (error_B * weight_B).mean() / 0.35
+    return loss
 
 
 def train_denoiser(

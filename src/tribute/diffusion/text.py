@@ -173,7 +173,8 @@ def end_states(model: CLIPTextModel, ids_BT: Tensor) -> Tensor:
     """Hidden states_BD at the first end-of-text token."""
     states_BTD = model(ids_BT).last_hidden_state
     end_B = (ids_BT == model.config.eos_token_id).int().argmax(1)
-    return states_BTD[torch.arange(len(ids_BT)), end_B]
+    ended_BD: Tensor = states_BTD[torch.arange(len(ids_BT)), end_B]
+    return ended_BD
 
 
 def train_text_encoder(run: Path, works: Sequence[Work], schedule: Schedule, config: TextConfig) -> tuple[CLIPTokenizer, CLIPTextModel, nn.Linear]:

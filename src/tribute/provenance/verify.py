@@ -35,10 +35,10 @@ def verify(data: bytes, name: str, root: bytes | None) -> Findings:
     picture = open_picture(data, name)
     with Image.open(io.BytesIO(data)) as opened:
         mime = MIME.get(opened.format or "", "")
-    signature = read_credentials(data, mime, root) if mime else {"state": "none"}
+    signature: dict[str, Any] = read_credentials(data, mime, root) if mime else {"state": "none"}
     marked = watermark.read(picture)
     labels = read_labels(data)
-    facts = signature.get("facts") or {}
+    facts: dict[str, Any] = signature.get("facts") or {}
     notes = []
     if signature["state"] == "Trusted":
         verdict = "intact"

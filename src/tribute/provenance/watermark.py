@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 
 import numpy as np
 from PIL import Image
@@ -48,7 +49,7 @@ def _layout(blocks: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _step(carriers: int) -> float:
-    return max(STEP_MIN, STRENGTH * carriers**0.5)
+    return max(STEP_MIN, STRENGTH * math.sqrt(carriers))
 
 
 def _payload(picture_id: str) -> np.ndarray:

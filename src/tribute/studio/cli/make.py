@@ -78,9 +78,7 @@ def _with_progress(workshop: Any, ask: Any, model_name: str | None, quiet: bool)
 
     console = Console(stderr=True)
     hidden = quiet or not sys.stderr.isatty()
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True, disable=hidden
-    ) as bar:
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(say("drawing"), total=ask.steps)
         return commission(
             workshop.desk(),

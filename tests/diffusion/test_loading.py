@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from tests.tiny import make_adapter, make_model
+from tribute.create.sample import sample
+from tribute.diffusion.loading import best_dtype, load_model
+from tribute.records import Recipe, StyleUse, Unknown, Unreadable, sha256
+
+
+def recipe(model, *styles, seed=1, **more):
+    given = {"prompt": "a blue heart", "seed": seed, "steps": 2, "guidance": 3.0, "width": 64, "height": 64, "styles": styles} | more
+    return Recipe(scheduler="x", model=model.name, model_sha256=model.sha256, snapshot=None, dtype="float32", **given)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
+def test_each_kind_of_stable_diffusion_loads_and_draws(tmp_path, kind):
+    model = load_model(str(make_model(tmp_path / kind, kind)))
+    assert model.snapshot is None
+    first, again = (sample(model, [recipe(model)], None)[0] for _ in range(2))
+    assert first.shape == (64, 64, 3)
+    assert (first == again).all()
+    assert (sample(model, [recipe(model, seed=2)], None)[0] != first).any()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(str(make_model(tmp_path_factory.mktemp("m") / "tiny")))
+
+
+@pytest.fixture(scope="module")
+def adapters(model, tmp_path_factory):
+    folder = make_model(tmp_path_factory.mktemp("a") / "tiny")
+    held = {sha256(data): data for data in (make_adapter(folder, 1), make_adapter(folder, 2))}
+    one, two = held
+    return held.__getitem__, StyleUse(name="one", adapter_sha256=one), StyleUse(name="two", adapter_sha256=two)
+
+
+def test_styles_switch_in_and_out_without_a_trace(model, adapters):
+    read, one, two = adapters
+    plain = sample(model, [recipe(model)], read)[0]
+    with_one = sample(model, [recipe(model, one)], read)[0]
+    with_both = sample(model, [recipe(model, one, two)], read)[0]
+    assert (with_one != plain).any()
+    assert (with_both != with_one).any()
+    assert (sample(model, [recipe(model, one)], read)[0] == with_one).all()
+    assert (sample(model, [recipe(model)], read)[0] == plain).all()
+    assert (sample(model, [recipe(model, one.model_copy(update={"weight": 0.0}))], read)[0] == plain).all()
+
+
+def test_a_damaged_adapter_is_refused(model, adapters):
+    _, one, _ = adapters
+    fresh = one.model_copy(update={"name": "fresh"})
+    with pytest.raises(Unreadable, match="no longer matches"):
+        sample(model, [recipe(model, fresh)], lambda digest: b"changed")
+
+
+def test_a_newer_training_replaces_the_loaded_one(model, adapters):
+    read, one, two = adapters
+    first = sample(model, [recipe(model, one)], read)[0]
+    renewed = one.model_copy(update={"adapter_sha256": two.adapter_sha256})
+    assert (sample(model, [recipe(model, renewed)], read)[0] != first).any()
+    assert (sample(model, [recipe(model, one)], read)[0] == first).all()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "/nowhere/at/all", "../..", "a b/c", ""])
+def test_an_unknown_model_is_one_clear_line(name):
+    with pytest.raises(Unknown, match="no model at"):
+        load_model(name)
+
+
+def test_a_hub_id_without_a_network_is_one_clear_line():
+    with pytest.raises(Unknown, match="cannot be fetched"):
+        load_model("somebody/something")
+
+
+def test_truncated_weights_are_one_clear_line(tmp_path):
+    folder = make_model(tmp_path / "m")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(Unreadable, match="cannot be loaded"):
+        load_model(str(folder))
+
+
+def test_pickled_weights_are_never_opened(tmp_path):
+    folder = make_model(tmp_path / "m")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({}, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(Unreadable):
+        load_model(str(folder))
+
+
+def test_another_kind_of_pipeline_is_refused(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(Unknown, match="FluxPipeline"):
+        load_model(str(tmp_path))
+
+
+def test_the_number_type_is_what_the_processor_has():
+    assert best_dtype("mps") == torch.float16
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert best_dtype("cpu") == (torch.bfloat16 if has else torch.float32)

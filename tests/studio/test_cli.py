@@ -1,0 +1,173 @@
+"""The command line as a person uses it: one line and exit code 2 for what they can mend, nothing half-written."""
+
+import json
+
+import pytest
+
+from tests.conftest import flat_art, make_bench, save_png
+from tribute.store.blobs import DiskBlobs
+from tribute.store.database import Database
+from tribute.studio.cli import main
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, tiny_folder, studio):
+    """A data folder with ada's and bo's styles on the tiny model, and no shipped starter."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("TRIBUTE_HOME", str(folder))
+    monkeypatch.setenv("TRIBUTE_MODEL", str(tiny_folder[0]))
+    monkeypatch.setattr("tribute.studio.wiring.STARTER", tmp_path / "no-starter")
+    monkeypatch.setattr("tribute.studio.wiring.open_workshop.__defaults__", (None, None))
+    folder.mkdir()
+    make_bench(tiny_folder[0], studio, Database(f"sqlite:///{folder / 'tribute.db'}"), DiskBlobs(folder / "blobs"))
+    return folder
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return end.value.code, printed.out, printed.err
+
+
+def created(capsys, tmp_path, *more):
+    code, out, err = run(capsys, "create", "a blue heart", "--seed", 1, "--steps", 2, "--size", "64x64", "-o", tmp_path / "out", "--json", *more)
+    assert code == 0, err
+    return json.loads(out)[0]
+
+
+def test_the_loop_from_the_command_line(home, tmp_path, capsys):
+    made = created(capsys, tmp_path, "--style", "ada:0.9", "--style", "bo")
+    again = created(capsys, tmp_path, "--style", "ada:0.9", "--style", "bo")
+    assert made["pixel_sha256"] == again["pixel_sha256"]
+    assert run(capsys, "verify", made["path"])[0] == 0
+    assert run(capsys, "topup", "mei", "1.00", "--key", "k")[0] == 0
+    code, out, _ = run(capsys, "download", made["path"], "--as", "mei", "-o", tmp_path / "kept", "--json")
+    receipt = json.loads(out)
+    assert (code, receipt["moved"]) == (0, True)
+    assert json.loads(run(capsys, "download", made["id"], "--as", "mei", "-o", tmp_path / "kept", "--json")[1])["moved"] is False
+    code, out, _ = run(capsys, "receipt", "verify", receipt["receipt"], "--picture", receipt["path"])
+    assert (code, "OK" in out) == (0, True)
+    changed = json.loads(open(receipt["receipt"]).read())
+    changed["body"]["price"]["amount_minor"] += 1
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(changed))
+    code, out, _ = run(capsys, "receipt", "verify", bad)
+    assert code == 1
+    assert "postings" in out
+    assert "signature" in out
+    from tribute.ledger.settlement import week_of
+    from tribute.records import utc_now
+
+    week = week_of(utc_now())
+    statements = json.loads(run(capsys, "settle", "--week", week, "--json")[1])
+    assert {one["artist_id"] for one in statements} <= {"ada-artist", "bo-artist"}
+    assert json.loads(run(capsys, "statement", week, "--json")[1]) == statements
+    balance = json.loads(run(capsys, "balance", "--json")[1])
+    assert balance["trial_balance_micro"] == {"CNY": 0}
+    code, out, _ = run(capsys, "credit", made["id"], "--replay", "--json")
+    assert json.loads(out)["credits"]["shares"] == made["credits"]["shares"]
+    code, out, _ = run(capsys, "credit", made["path"], "--method", "keywords", "--heatmap", tmp_path / "heat.png", "--json")
+    assert sum(word["share"] for word in json.loads(out)["words"]) == pytest.approx(1)
+    assert (tmp_path / "heat.png").exists()
+
+
+def test_an_artist_leaves(home, tmp_path, capsys):
+    code, out, _ = run(capsys, "artist", "withdraw", "ada-artist", "-o", tmp_path / "proof", "--json")
+    proof = json.loads(out)["body"]
+    assert code == 0
+    assert proof["adapter_files_left"] == []
+    assert proof["snapshots_after"]["ada"] is None
+    code, _, err = run(capsys, "create", "a fox", "--style", "ada", "--steps", 1)
+    assert code == 2
+    assert "does not consent" in err
+    assert run(capsys, "artist", "list")[0] == 0
+    assert "withdrawn" in run(capsys, "style", "list")[1]
+
+
+def test_importing_a_folder(home, tmp_path, capsys):
+    save_png(tmp_path / "0.png", flat_art(40))
+    manifest = tmp_path / "works.csv"
+    manifest.write_text("file,title,caption_en,artist,licence\n0.png,One,a box,Cy,CC-BY-4.0\n")
+    code, out, _ = run(capsys, "collection", "import", manifest, "--style", "cy", "--allow", "style", "--json")
+    assert code == 0
+    assert json.loads(out)["artists"] == ["cy"]
+    code, out, _ = run(capsys, "collection", "snapshot", "style", "--style", "cy", "--json")
+    assert len(json.loads(out)["works"]) == 1
+    assert run(capsys, "collection", "import", manifest, "--style", "cy", "--allow", "everything")[0] == 2
+
+
+BAD = [
+    (("create", ""), "empty"),
+    (("create", "x" * 10_000), "10,000 characters"),
+    (("create", "a", "--style", "nobody"), "no style named 'nobody'; there is ada, bo"),
+    (("create", "a", "--style", "ada:9"), "from 0 to 2"),
+    (("create", "a", "--size", "63x64"), "multiple of"),
+    (("create", "a", "--size", "large"), "WIDTHxHEIGHT"),
+    (("create", "a", "--steps", "0"), "steps"),
+    (("create", "a", "--seed", "-1"), "seed"),
+    (("create", "a", "--count", "99"), "count"),
+    (("create", "a", "--guidance", "nan"), "guidance"),
+    (("create", "a", "--model", "/nowhere"), "no model at"),
+    (("verify", "/nowhere.png"), "give the path of a picture"),
+    (("credit", "00000000"), "no picture named"),
+    (("credit", "00000000", "--method", "guess"), "there is keywords, shapley"),
+    (("download", "00000000", "--as", "mei"), "no picture named"),
+    (("download", "00000000", "--as", "../mei"), "cannot be a creator's name"),
+    (("topup", "mei", "-5"), ""),
+    (("topup", "mei", "1.005"), "not an amount"),
+    (("settle", "--week", "soon"), "not an ISO week"),
+    (("artist", "withdraw", "nobody"), "no artist named"),
+    (("receipt", "verify", "/nowhere"), "No such file"),
+    (("collection", "build", "laion"), "there is starter"),
+    (("collection", "import", "/nowhere.csv", "--style", "x"), "give a CSV or JSONL"),
+    (("train", "everything"), "no recipe named"),
+    (("studio", "--port", "99999"), "out of range"),
+    (("paint", "a"), ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD, ids=lambda value: " ".join(map(str, value))[:40] if isinstance(value, tuple) else "")
+def test_bad_input_is_one_line_and_exit_code_2(home, tmp_path, capsys, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*.png"))
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert says in err
+    assert sorted(tmp_path.rglob("*.png")) == before
+
+
+def test_a_strangers_picture_is_not_downloaded(home, tmp_path, capsys):
+    path = save_png(tmp_path / "mine.png", flat_art())
+    code, _, err = run(capsys, "download", path, "--as", "mei")
+    assert code == 2
+    assert "was not made by Tribute" in err
+    assert run(capsys, "verify", path)[0] == 1
+
+
+def test_no_funds_no_file(home, tmp_path, capsys):
+    made = created(capsys, tmp_path)
+    code, _, err = run(capsys, "download", made["id"], "--as", "poor", "-o", tmp_path / "kept")
+    assert code == 2
+    assert "top up first" in err
+    assert not list((tmp_path / "kept").glob("*")) if (tmp_path / "kept").exists() else True
+
+
+def test_a_full_disk_is_one_line(home, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "picture.png")
+
+    monkeypatch.setattr("tribute.store.blobs.os.fsync", full)
+    code, _, err = run(capsys, "create", "a", "--steps", 1, "--size", "64x64", "-o", tmp_path / "out")
+    assert code == 2
+    assert "the disk is full" in err
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_chinese_screens(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TRIBUTE_LANG", "zh_CN.UTF-8")
+    code, out, _ = run(capsys, "create", "蓝色的心", "--steps", 1, "--size", "64x64", "-o", tmp_path / "out")
+    assert code == 0
+    assert "份额" in out
