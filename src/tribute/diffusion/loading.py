@@ -115,8 +115,10 @@ def weights_hash(folder: Path) -> str:
 def load_model(name: str, device: str | None = None, dtype: torch.dtype | None = None) -> Model:
     """Loads a pipeline to stay resident. Raises Unknown for what is no SD 1.x/2.x/XL model, Unreadable for damaged weights."""
     import diffusers
+    import transformers
 
     diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     folder = folder_of(name)
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))

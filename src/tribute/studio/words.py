@@ -16,6 +16,7 @@ ZH = {
     "Create a picture": "创作一张图片", "What should it show?": "想画什么？", "Draw": "开始绘制",
     "Styles": "风格", "Download": "下载", "Who made it": "谁创作了它",
     "Every picture is sealed, and its artists are paid when it is kept.": "每张图片都有封印；图片被保留时，艺术家会得到报酬。", "weight": "权重",
+    "snapshot before": "先前的快照", "after": "之后", "adapter deleted": "已删除的适配器",
     "Your name": "你的名字", "Pay and keep": "付款并保留", "each": "每张", "Other language": "English", "Tribute": "致敬",
 }  # fmt: skip
 

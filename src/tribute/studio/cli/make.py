@@ -164,7 +164,7 @@ def credit(
 def _loaded(workshop: Any, found: Picture, model_name: str | None) -> Any:
     from tribute.records import InvalidInput
 
-    model = workshop.model(model_name or ("starter" if found.recipe.snapshot else found.recipe.model))
+    model = workshop.model(model_name)
     if model.sha256 != found.recipe.model_sha256:
         raise InvalidInput(f"picture {found.id} was made with other weights than {model.name!r} has; give the ones it was made with as --model")
     return model
