@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
-from tribute.collection.consent import record_consent
+from tribute.collection.consent import allows, in_force, record_consent
 from tribute.collection.starter import SOURCES
 from tribute.records import USES, Artist, Consent, InvalidManifest, NotAllowed, Snapshot, Style, Work, canonical, utc_now
 from tribute.store.blobs import Blobs
@@ -92,33 +92,40 @@ def export_collection(connection: Connection, folder: Path) -> None:
 
 
 def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
-    """Takes over a collection and the adapters beside it (styles/NAME.safetensors), once: what is there already stays as it is.
+    """Takes over a collection and the adapters beside it (styles/NAME.safetensors); a newer one replaces an older one's adapters.
 
-    Raises InvalidManifest where the files cannot be read.
+    What an artist said here stands: consents are taken over only of artists who have said nothing yet, and a style that was
+    withdrawn, or whose artist has withdrawn, does not come back. Raises InvalidManifest where the files cannot be read.
     """
     try:
         everything = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
+        shipped = [Style.model_validate(document) for document in everything["styles"]]
+        with database.reading() as connection:
+            rows = connection.execute(select(styles.c.name, styles.c.withdrawn, styles.c.document)).all()
+            begun = connection.execute(select(snapshots.c.hash).limit(1)).first() is not None
+            spoken = set(connection.execute(select(consents.c.artist_id).distinct()).scalars())
+            gone = {artist for artist in spoken if not (allows(in_force(connection, artist), "style"))}
+        here = {row.name: (row.withdrawn, Style.model_validate_json(row.document).adapter_sha256) for row in rows}
+        wanted = [style for style in shipped if style.artist_id not in gone and here.get(style.name, (None, ""))[0] is None]
+        newer = [style for style in wanted if here.get(style.name, (None, ""))[1] != style.adapter_sha256]
+        if begun and not newer:
+            return
         lines = gzip.decompress((folder / "works.jsonl.gz").read_bytes()).splitlines()
-        found = [Style.model_validate(document) for document in everything["styles"]]
+        adapters = [(folder / "styles" / f"{style.name}.safetensors").read_bytes() for style in newer]
     except (OSError, ValueError, KeyError) as error:
         raise InvalidManifest(f"the collection in {folder} cannot be read: {error}") from error
-    with database.reading() as connection:
-        there = set(connection.execute(select(styles.c.name)).scalars())
-    for style in found:
-        if style.name not in there:
-            blobs.put((folder / "styles" / f"{style.name}.safetensors").read_bytes())
+    for adapter in adapters:
+        blobs.put(adapter)
     with database.writing() as connection:
-        if connection.execute(select(snapshots.c.hash).limit(1)).first():
-            return
         put_artists(connection, (Artist.model_validate(document) for document in everything["artists"]))
-        for document in everything["consents"]:
-            record_consent(connection, Consent.model_validate(document))
+        for consent in map(Consent.model_validate, everything["consents"]):
+            if consent.artist_id not in spoken:
+                record_consent(connection, consent)
         put_works(connection, (Work.model_validate_json(line) for line in lines))
-        rows = [Snapshot.model_validate(document) for document in everything["snapshots"]]
-        insert_new(connection, snapshots, [{"hash": row.hash, "document": canonical(row.document()).decode()} for row in rows])
-        for style in found:
-            if style.name not in there:
-                connection.execute(insert(styles).values(name=style.name, artist_id=style.artist_id, document=canonical(style.document()).decode()))
+        found = [Snapshot.model_validate(document) for document in everything["snapshots"]]
+        insert_new(connection, snapshots, [{"hash": row.hash, "document": canonical(row.document()).decode()} for row in found])
+        for style in newer:
+            put_style(connection, style)
 
 
 def withdraw_artist(database: Database, blobs: Blobs, artist_id: str, reason: str) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Writes the starter's model card from what is in the starter and in its runs.
+
+python examples/model_card.py src/tribute/starter runs
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tribute.collection.library import licence_counts
+from tribute.collection.starter import SOURCES
+from tribute.records import Artist, Work
+
+CARD = """# The starter model
+
+A small Stable Diffusion model (stock diffusers folder) for flat art at 128×128, with one LoRA per artist, trained from nothing but
+pretrained sentence vectors on openly licensed emoji and avatars. First weights: they know colours, the outline of common things and
+each artist's manner; fine shapes are not there yet.
+
+Base snapshot `{snapshot}`.
+
+## Data
+
+| style | works | by | licence | use |
+|---|---|---|---|---|
+{rows}
+
+{total:,} works, drawn from {packages} pinned packages (`src/tribute/collection/packages`). Every work with its artist, its authors where they
+are named (OpenMoji: {authors} people), licence and the credit line it asks for is a line of `works.jsonl.gz`; consents and snapshots are
+in `collection.json`. Credit lines: {credits}. OpenMoji's licence is share-alike: its adapter is offered under
+CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5% of works and 10% of (concept, style) pairs are held out.
+
+## Training
+
+| part | parameters | recipe | run |
+|---|---|---|---|
+{stages}
+
+Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
+words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, DDIM. One machine, two
+cores without bfloat16, no GPU, beside other work: the denoiser saw {samples:,} pictures. Resolved settings are in `tribute.json`. This
+first run was driven by hand through the same recipe functions, on works in the order they were drawn; `tribute train` takes them in the
+snapshot's order, so its weights will be alike but not equal.
+
+## Figures
+
+{figures}
+
+## Limits
+
+- Many words give only a colour or a round shape; hands, letters and small objects are not told apart. There is no evaluation yet beyond
+  the sheets in `docs/` and the figures above; no figure says how often a concept is right.
+- The avatar styles have seen portraits only; on other subjects they change colour and line, not much more.
+- The autoencoder's encoder computes the latents' components only roughly: round trips through it lose detail.
+- It has seen no photograph and nobody's face. Emoji carry their makers' choices about skin, gender and culture.
+
+## Must not be used for
+
+Passing its pictures off as the work of the artists it credits; taking the labels or the credit out; marks, logos or official signs.
+"""
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text().splitlines()[-1]) if path.is_file() else {}
+
+
+def parameters(folder: Path) -> int:
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                count = 1
+                for side in opened.get_slice(name).get_shape():
+                    count *= side
+                total += count
+    return total
+
+
+def main(starter: Path, runs: Path) -> None:
+    works = [Work.model_validate_json(line) for line in gzip.decompress((starter / "works.jsonl.gz").read_bytes()).splitlines()]
+    collection = json.loads((starter / "collection.json").read_text())
+    artists = {document["id"]: Artist.model_validate(document).name for document in collection["artists"]}
+    cited = json.loads((starter / "tribute.json").read_text())
+    rows = [
+        f"| {style} | {count:,} | {artists[artist]} | {spdx} | {'base' if SOURCES[style].commons else 'style'} |"
+        for (style, artist, spdx), count in licence_counts(works).items()
+    ]
+    logs = {"autoencoder": "autoencoder/decoder", "text": "text", "denoiser": "denoiser"}
+    folders = {"autoencoder": "vae", "text": "text_encoder", "denoiser": "unet"}
+    stages = []
+    for name, run in logs.items():
+        line = last_line(runs / run / "log.jsonl")
+        stages.append(
+            f"| {name} | {parameters(starter / folders[name]):,} | `diffusion/recipes.py` | {line.get('step', 0):,} steps, last loss {line.get('loss')} |"
+        )
+    for path in sorted((starter / "styles").glob("*.safetensors")):
+        line = last_line(runs / f"style-{path.stem}" / "log.jsonl")
+        stages.append(
+            f"| style {path.stem} | {path.stat().st_size:,} bytes | `diffusion/adapters.py` | {line.get('step', 0)} steps, last loss {line.get('loss')} |"
+        )
+    quality = (runs / "autoencoder" / "decoder" / "psnr.txt").read_text().split()
+    encoder = last_line(runs / "autoencoder" / "encoder" / "log.jsonl")
+    figures = [
+        f"- Decoder on held-out works, from exact components: {quality[-1]} dB PSNR (wanted in the end: 30).",
+        f"- Encoder: mean squared error {encoder.get('loss')} of components of unit variance.",
+        f"- Denoiser: weighted v-loss {last_line(runs / 'denoiser' / 'log.jsonl').get('loss')}.",
+    ]
+    text = CARD.format(
+        snapshot=cited["snapshot"],
+        rows="\n".join(rows),
+        total=len(works),
+        packages=len({work.source.rpartition("/")[0] for work in works}),
+        authors=len({author for work in works for author in work.authors}),
+        credits="; ".join(sorted({source.licence.credit_line for source in SOURCES.values()})),
+        stages="\n".join(stages),
+        samples=last_line(runs / "denoiser" / "log.jsonl").get("step", 0) * cited["recipe"]["denoiser"]["schedule"]["batch"],
+        figures="\n".join(figures),
+    )
+    (starter / "README.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

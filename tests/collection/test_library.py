@@ -1,0 +1,73 @@
+import pytest
+
+from tests.conftest import CC_BY, make_work
+from tribute.collection.consent import allows, in_force, record_consent
+from tribute.collection.library import export_collection, install_collection, put_artists, put_style, put_works, withdraw_artist
+from tribute.collection.snapshot import take_snapshot
+from tribute.records import Artist, Consent, InvalidManifest, Style, Unknown, sha256, utc_now
+from tribute.store.blobs import MemoryBlobs
+from tribute.store.database import Database, documents
+from tribute.store.schema import styles, works
+
+
+def shipped(folder, adapter=b"first"):
+    """A folder as the starter ships it: one artist, ada, with a style."""
+    database = Database("sqlite://")
+    with database.writing() as connection:
+        put_artists(connection, [Artist(id="ada", name="Ada")])
+        put_works(connection, [make_work("ada", "ada", number) for number in range(3)])
+        record_consent(connection, Consent(artist_id="ada", use="style", allowed=True, price_minor=50, since=utc_now(), basis="CC-BY-4.0"))
+        snapshot = take_snapshot(connection, "style", "ada")
+        style = Style(
+            name="ada", artist_id="ada", title_en="Ada", title_zh="艾达", licence=CC_BY, snapshot=snapshot.hash, adapter_sha256=sha256(adapter),
+            base_snapshot="0" * 64,
+        )  # fmt: skip
+        put_style(connection, style)
+        export_collection(connection, folder)
+    (folder / "styles").mkdir(exist_ok=True)
+    (folder / "styles" / "ada.safetensors").write_bytes(adapter)
+    return style
+
+
+def test_a_collection_travels_whole_and_installing_twice_is_harmless(tmp_path, memory):
+    style, blobs = shipped(tmp_path), MemoryBlobs()
+    for _ in range(2):
+        install_collection(memory, blobs, tmp_path)
+    with memory.reading() as connection:
+        assert len(connection.execute(works.select()).all()) == 3
+        assert allows(in_force(connection, "ada"), "style") is not None
+    assert blobs.get(style.adapter_sha256) == b"first"
+
+
+def test_a_newer_training_replaces_the_older(tmp_path, memory):
+    blobs = MemoryBlobs()
+    shipped(tmp_path)
+    install_collection(memory, blobs, tmp_path)
+    newer = shipped(tmp_path, b"second")
+    install_collection(memory, blobs, tmp_path)
+    with memory.reading() as connection:
+        assert [style.adapter_sha256 for style in documents(connection, styles, Style)] == [newer.adapter_sha256]
+
+
+def test_a_withdrawal_outlasts_every_reinstallation(tmp_path, memory):
+    blobs = MemoryBlobs()
+    style = shipped(tmp_path)
+    install_collection(memory, blobs, tmp_path)
+    withdraw_artist(memory, blobs, "ada", "enough")
+    for adapter in (b"first", b"second"):
+        newer = shipped(tmp_path, adapter)
+        install_collection(memory, blobs, tmp_path)
+        for digest in (style.adapter_sha256, newer.adapter_sha256):
+            with pytest.raises(Unknown):
+                blobs.get(digest)
+        with memory.reading() as connection:
+            assert allows(in_force(connection, "ada"), "style") is None
+
+
+def test_damaged_files_are_one_clear_line(tmp_path, memory):
+    shipped(tmp_path)
+    (tmp_path / "works.jsonl.gz").write_bytes(b"cut")
+    with pytest.raises(InvalidManifest, match="cannot be read"):
+        install_collection(memory, MemoryBlobs(), tmp_path)
+    with memory.reading() as connection:
+        assert connection.execute(works.select()).all() == []
