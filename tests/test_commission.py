@@ -109,7 +109,7 @@ def test_an_artist_leaves_and_it_holds_from_the_next_picture(bench):
     owed = all_balances(bench.desk.database)["artist:ada-artist", "CNY"]
     style = bench.styles["ada"]
     proof = withdraw_artist(bench.desk.database, bench.desk.blobs, "ada-artist", "enough")
-    assert proof["styles"][0]["adapter_sha256"] == style.adapter_sha256
+    assert proof["styles"][0]["adapters_sha256"] == [style.adapter_sha256]
     with pytest.raises(NotAllowed, match="Ada does not consent to the style 'ada' since"):
         commission(bench.desk, bench.model, ask(("ada", 1.0)))
     with pytest.raises(Unknown):

@@ -103,6 +103,15 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     ]  # fmt: skip
 
 
+def unused_id(database: Database) -> str:
+    """A random id that no stored picture has."""
+    while True:
+        picture_id = secrets.token_hex(4)
+        with database.reading() as connection:
+            if connection.execute(select(pictures.c.id).where(pictures.c.id == picture_id)).first() is None:
+                return picture_id
+
+
 def price_of(desk: Desk, relied: Sequence[Consent]) -> Price:
     """The highest price among the artists leaned on, or the studio's own where that is higher or nobody is."""
     for consent in relied:
@@ -131,7 +140,7 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
         told("crediting")
         scores = shapley_scores(recipe, pixels_HWC, render)
         credits = to_credits(scores, {style.name: style.artist_id for style in found}, base_known=base is not None)
-        picture_id = secrets.token_hex(4)
+        picture_id = unused_id(desk.database)
         shares = credits.document()
         told("sealing")
         png = label.labelled_png(watermark.embed(pixels_HWC, picture_id), picture_id, recipe, shares, desk.producer)
@@ -142,6 +151,7 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
         )  # fmt: skip
         desk.blobs.put(sealed)
         with desk.database.writing() as connection:
+            consented_styles(connection, ask.styles, model)  # whoever left while it was drawn is not in it
             columns = {"id": picture.id, "file_sha256": picture.file_sha256, "pixel_sha256": picture.pixel_sha256, "created": moment(picture.created)}
             put(connection, pictures, picture, **columns)
         made.append(picture)

@@ -78,3 +78,17 @@ def test_what_is_no_manifest_is_refused(folder, name):
 def test_names_become_ids():
     assert slug("Ada Blum") == "ada-blum"
     assert slug("王小明") == slug("王小明") != slug("李雷")
+
+
+def test_different_names_have_different_ids_and_one_id_one_name(folder, memory):
+    assert len({slug(name) for name in ("José", "Jos", "张三 A", "李四 A", "A", "x" * 60, "x" * 61)}) == 7
+    add_works(memory, MemoryBlobs(), folder_works(write(folder, HEAD + "0.png,One,a,,Ada Blum,CC0-1.0\n"), "mine"))
+    with pytest.raises(InvalidManifest, match="stands for 'Ada Blum'"):
+        add_works(memory, MemoryBlobs(), folder_works(write(folder, HEAD + "1.png,Two,b,,Ada-Blum,CC0-1.0\n"), "other"))
+
+
+@pytest.mark.parametrize("file", ["a\\u0000.png", "\\ud800.png"])
+def test_hostile_strings_are_one_clear_line(folder, file):
+    row = f'{{"file": "{file}", "title": "x", "caption_en": "x", "artist": "Ada", "licence": "CC0-1.0"}}'
+    with pytest.raises(InvalidManifest, match="control characters"):
+        list(folder_works(write(folder, row, "works.jsonl"), "mine"))

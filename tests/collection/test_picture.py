@@ -75,3 +75,16 @@ def test_png_bytes_are_the_pixels():
     pixels = flat_art()
     again = np.asarray(Image.open(io.BytesIO(png_bytes(Image.fromarray(pixels)))))
     assert (again == pixels).all()
+
+
+def test_a_broken_exif_block_is_refused_or_opened_but_never_crashes():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    whole = encoded()
+    end = whole.rindex(b"IEND") - 4
+    for exif in (b"MM\0*", b"II*\0\xff", b"MM\0*\0\0\0"):
+        try:
+            open_picture(whole[:end] + chunk(b"eXIf", exif) + whole[end:])
+        except InvalidPicture:
+            pass

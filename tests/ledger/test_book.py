@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import make_picture
-from tribute.ledger.book import all_balances, balance_micro, creator_account, post, read_transaction, reverse, top_up, trial_balance
+from tribute.ledger.book import all_balances, balance_micro, creator_account, post, post_on, read_transaction, reverse, top_up, trial_balance
 from tribute.ledger.download import download_transaction
-from tribute.records import Conflict, InsufficientFunds, InvalidInput
+from tribute.ledger.settlement import settle, week_of
+from tribute.records import Conflict, InsufficientFunds, InvalidInput, utc_now
 from tribute.store.database import Database
 
 
@@ -81,3 +82,35 @@ def test_one_key_from_many_clients_at_once_has_one_effect(database_url):
 def test_a_name_that_no_account_can_have(name):
     with pytest.raises(InvalidInput):
         creator_account(name)
+
+
+def test_the_second_caller_waits_for_the_first_and_sees_that_it_posted(database_url):
+    """A posts and has not committed; B says the same key: B must wait, then find it done."""
+    opened = Database(database_url)
+    top_up(opened, "mei", 1000, "CNY", "t1")
+    transaction, outcome = download_transaction(make_picture({"ada": 300_000}), "mei", "d1"), []
+    other = threading.Thread(target=lambda: outcome.append(post(opened, transaction)))
+    with opened.writing() as connection:
+        assert post_on(connection, transaction)
+        other.start()
+        other.join(0.5)
+        assert outcome == []
+    other.join(20)
+    assert outcome == [False]
+    assert balance_micro(opened, "creator:mei", "CNY") == 950 * 10**6
+    opened.close()
+
+
+def test_a_settlement_waits_for_downloads_not_yet_committed(database_url):
+    opened = Database(database_url)
+    top_up(opened, "mei", 1000, "CNY", "t1")
+    found = []
+    closing = threading.Thread(target=lambda: found.extend(settle(opened, week_of(utc_now()))))
+    with opened.writing() as connection:
+        post_on(connection, download_transaction(make_picture({"ada": 1_000_000}), "mei", "d1"))
+        closing.start()
+        closing.join(0.5)
+        assert found == []
+    closing.join(20)
+    assert [one.due_minor for one in found] == [35]
+    opened.close()

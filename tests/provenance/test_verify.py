@@ -100,3 +100,16 @@ def test_the_certificate_is_made_once_and_signs(tmp_path):
 
 def test_marking_is_not_shown_in_the_pixels_hash():
     assert np.abs(watermark.embed(flat_art(), "deadbeef").astype(int) - flat_art()).max() < 60
+
+
+@pytest.mark.parametrize("facts", [{"picture": "deadbeef"}, {"picture": ["x"]}, ["a"], "str", {"picture": "../../x"}])
+def test_a_strangers_signature_is_never_believed(studio, facts):
+    """Anybody can sign a manifest that names one of our pictures: only our own certificate counts."""
+    stranger = make_studio()
+    buffer = io.BytesIO()
+    Image.fromarray(flat_art()).save(buffer, "PNG")
+    recipe, shares = make_picture({}).recipe.document(), make_picture({}).credits.document()
+    definition = credentials.manifest("deadbeef", "x", recipe, shares, {})
+    definition["assertions"][-1]["data"] = facts
+    found = verify(credentials.sign(buffer.getvalue(), definition, stranger), "x.png", studio.root)
+    assert (found.verdict, found.picture_id) == ("signed", None)

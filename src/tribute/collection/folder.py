@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ KNOWN_LICENCES = {
 
 
 def slug(text: str) -> str:
-    """A name as an id: ASCII letters, digits and hyphens; other scripts by a short hash."""
-    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48]
-    return plain or f"artist-{sha256(text.encode())[:10]}"
+    """A name as an id: ASCII letters, digits and hyphens, and a short hash where that loses something."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if re.fullmatch(r"[A-Za-z0-9 .-]{1,48}", text) and plain:
+        return plain
+    return f"{plain[:40] or 'artist'}-{sha256(unicodedata.normalize('NFC', text).encode())[:10]}"  # the hash keeps different names apart
 
 
 def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -52,7 +55,7 @@ def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if line.strip():
                 try:
                     row = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:
                     raise InvalidManifest(f"{manifest.name} line {number}: not JSON") from error
                 if not isinstance(row, dict):
                     raise InvalidManifest(f"{manifest.name} line {number}: not an object")
@@ -86,8 +89,13 @@ def folder_works(manifest: Path, style: str) -> Iterator[tuple[Artist, Work, byt
         empty = [column for column in NEEDED if not str(row.get(column) or "").strip()]
         if empty:
             raise InvalidManifest(f"{where}: {', '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty")
-        path = (folder / str(row["file"])).resolve()
-        if not path.is_relative_to(folder) or "\0" in str(row["file"]):
+        if any(character < " " or "\ud800" <= character <= "\udfff" for value in row.values() for character in str(value)):
+            raise InvalidManifest(f"{where}: holds control characters; write it in plain text")
+        try:
+            path = (folder / str(row["file"])).resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InvalidManifest(f"{where}: {str(row['file'])[:80]!r} is no path") from error
+        if not path.is_relative_to(folder):
             raise InvalidManifest(f"{where}: {str(row['file'])[:80]!r} leads out of the folder; give a path within it")
         try:
             data = read_limited(path)

@@ -17,16 +17,22 @@ from sqlalchemy import Connection, select, update
 
 from tribute.collection.consent import allows, in_force, record_consent
 from tribute.collection.starter import SOURCES
-from tribute.records import USES, Artist, Consent, InvalidManifest, NotAllowed, Snapshot, Style, Work, canonical, utc_now
+from tribute.records import USES, Artist, Consent, InvalidManifest, NotAllowed, Picture, Snapshot, Style, Work, canonical, utc_now
 from tribute.store.blobs import Blobs
 from tribute.store.database import Database, documents, get, insert_new, moment
-from tribute.store.schema import artists, consents, snapshots, styles, works
+from tribute.store.schema import artists, consents, pictures, snapshots, styles, works
 
 STARTER_SINCE = datetime(2026, 11, 22, tzinfo=UTC)
 STYLE_PRICE_MINOR = 50  # CNY 0.50 a kept picture, where the licence leaves it to us to offer one
 
 
 def put_artists(connection: Connection, found: Iterable[Artist]) -> None:
+    """Raises InvalidManifest where an id stands for somebody of another name."""
+    found = list(found)
+    names = {artist.id: artist.name for artist in documents(connection, artists, Artist)}
+    for artist in found:
+        if names.get(artist.id, artist.name) != artist.name:
+            raise InvalidManifest(f"the id {artist.id!r} stands for {names[artist.id]!r}; {artist.name!r} needs another name")
     insert_new(connection, artists, [{"id": artist.id, "document": canonical(artist.document()).decode()} for artist in found])
 
 
@@ -56,9 +62,10 @@ def add_works(database: Database, blobs: Blobs, found: Iterable[tuple[Artist, Wo
 def put_style(connection: Connection, style: Style) -> None:
     """Adds a style, or replaces it by a newer training; one that was withdrawn stays withdrawn. Raises NotAllowed then."""
     withdrawn = connection.execute(select(styles.c.withdrawn).where(styles.c.name == style.name)).scalar_one_or_none()
-    if withdrawn:
+    consent = allows(in_force(connection, style.artist_id), "style")
+    if withdrawn and (consent is None or moment(consent.since) <= withdrawn):
         raise NotAllowed(f"the style {style.name!r} was withdrawn on {withdrawn[:10]}; it cannot be put back without its artist's new consent")
-    row = {"name": style.name, "artist_id": style.artist_id, "document": canonical(style.document()).decode()}
+    row = {"name": style.name, "artist_id": style.artist_id, "withdrawn": None, "document": canonical(style.document()).decode()}
     insert_new(connection, styles, [row])
     connection.execute(update(styles).where(styles.c.name == style.name).values(**row))
 
@@ -105,6 +112,10 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
             begun = connection.execute(select(snapshots.c.hash).limit(1)).first() is not None
             spoken = set(connection.execute(select(consents.c.artist_id).distinct()).scalars())
             gone = {artist for artist in spoken if not (allows(in_force(connection, artist), "style"))}
+            unused = {}
+            for row in rows:
+                old = Style.model_validate_json(row.document)
+                unused[row.name] = old.adapter_sha256 if _unused(connection, old) else None
         here = {row.name: (row.withdrawn, Style.model_validate_json(row.document).adapter_sha256) for row in rows}
         wanted = [style for style in shipped if style.artist_id not in gone and here.get(style.name, (None, ""))[0] is None]
         newer = [style for style in wanted if here.get(style.name, (None, ""))[1] != style.adapter_sha256]
@@ -126,6 +137,24 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
         insert_new(connection, snapshots, [{"hash": row.hash, "document": canonical(row.document()).decode()} for row in found])
         for style in newer:
             put_style(connection, style)
+    for style in newer:
+        replaced = unused.get(style.name)
+        if replaced is not None:
+            blobs.delete(replaced)  # no picture was made with it, so no replay needs it
+
+
+def _unused(connection: Connection, style: Style) -> bool:
+    """True where no picture was made with the style's present adapter."""
+    found = connection.execute(select(pictures.c.id).where(pictures.c.document.contains(style.adapter_sha256)).limit(1)).first()
+    return found is None
+
+
+def adapters_of(connection: Connection, style: Style) -> list[str]:
+    """Hashes of every adapter that the style has or that a picture was made with."""
+    used = {style.adapter_sha256}
+    for picture in documents(connection, pictures, Picture, pictures.c.document.contains(f'"name":"{style.name}"', autoescape=True)):
+        used |= {use.adapter_sha256 for use in picture.recipe.styles if use.name == style.name}
+    return sorted(used - {""})
 
 
 def withdraw_artist(database: Database, blobs: Blobs, artist_id: str, reason: str) -> dict[str, Any]:
@@ -143,13 +172,15 @@ def withdraw_artist(database: Database, blobs: Blobs, artist_id: str, reason: st
             record_consent(connection, consent)
         unwithdrawn = (styles.c.artist_id == artist_id) & styles.c.withdrawn.is_(None)
         connection.execute(update(styles).where(unwithdrawn).values(withdrawn=moment(now)))
-    for style in gone:
-        blobs.delete(style.adapter_sha256)
+        adapters = {style.name: adapters_of(connection, style) for style in gone}
+    for digests in adapters.values():
+        for digest in digests:
+            blobs.delete(digest)
     return {
         "artist": artist_id,
         "withdrawn": moment(now),
         "consents": [consent.hash for consent in said],
-        "styles": [{"name": style.name, "adapter_sha256": style.adapter_sha256, "snapshot": style.snapshot} for style in gone],
+        "styles": [{"name": style.name, "adapters_sha256": adapters[style.name], "snapshot": style.snapshot} for style in gone],
     }
 
 

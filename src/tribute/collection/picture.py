@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -44,7 +45,18 @@ def open_picture(data: bytes, name: str = "picture") -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         raise InvalidPicture(f"{name}: not a picture in {', '.join(FORMATS)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise InvalidPicture(f"{name}: cannot be decoded ({error}); it may be cut off or damaged") from error
     ground = Image.new("RGBA", upright.size, "white")
     return Image.alpha_composite(ground, upright).convert("RGB")

@@ -10,7 +10,7 @@ from tribute.records import InvalidPrompt, StyleUse
 
 PROMPT_MAX = 1000  # characters
 WEIGHT_MAX = 2.0
-STYLES_MAX = 8
+STYLES_MAX = 5  # what exact credit replays
 TAG = re.compile(r"<style:([^<>]*)>")
 
 

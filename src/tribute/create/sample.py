@@ -22,9 +22,9 @@ Progress = Callable[[int, int], None]  # (steps done, steps in all)
 def check_size(model: Model, width: int, height: int) -> None:
     """Raises InvalidInput for a size that the model cannot draw."""
     for name, pixels in (("width", width), ("height", height)):
-        if pixels % model.multiple or not 2 * model.multiple <= pixels <= model.largest:
+        if pixels % model.multiple or not model.smallest <= pixels <= model.largest:
             raise InvalidInput(
-                f"{name} {pixels} does not suit model {model.name!r}; give a multiple of {model.multiple} from {2 * model.multiple} to {model.largest}"
+                f"{name} {pixels} does not suit model {model.name!r}; give a multiple of {model.multiple} from {model.smallest} to {model.largest}"
             )
 
 

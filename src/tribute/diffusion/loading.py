@@ -55,6 +55,11 @@ class Model:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
+    def smallest(self) -> int:
+        """Pixels a side that a seal still fits in."""
+        return max(2 * self.multiple, -(-64 // self.multiple) * self.multiple)
+
+    @property
     def largest(self) -> int:
         """Pixels a side that are still drawn: four times what it was trained at."""
         return min(2048, 4 * self.native)
@@ -78,6 +83,7 @@ class Model:
             raise Unreadable(f"the adapter of style {style.name!r} no longer matches its hash")
         if style.name in self.adapters:
             self.pipeline.delete_adapters(style.name)
+            del self.adapters[style.name]
         try:
             self.pipeline.load_lora_weights(load(data), adapter_name=style.name)
         except (ValueError, RuntimeError, KeyError) as error:
@@ -112,6 +118,15 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _cited_snapshot(path: Path) -> str | None:
+    """The snapshot that a model says it was trained on; a file that cannot be read says nothing."""
+    try:
+        cited = json.loads(path.read_text(encoding="utf-8"))["snapshot"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return cited if isinstance(cited, str) else None
+
+
 def load_model(name: str, device: str | None = None, dtype: torch.dtype | None = None) -> Model:
     """Loads a pipeline to stay resident. Raises Unknown for what is no SD 1.x/2.x/XL model, Unreadable for damaged weights."""
     import diffusers
@@ -123,7 +138,7 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         kind = index.get("_class_name")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise Unreadable(f"{folder}/model_index.json cannot be read: {error}") from error
     if kind not in PIPELINES:
         raise Unknown(f"model {name!r} is a {kind}; give one of {', '.join(PIPELINES)}")
@@ -144,12 +159,11 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
     scale = pipeline.vae_scale_factor
-    cited = folder / "tribute.json"
     return Model(
         name=folder.name if Path(name).expanduser().exists() else name,
         pipeline=pipeline,
         sha256=weights_hash(folder),
-        snapshot=json.loads(cited.read_text(encoding="utf-8")).get("snapshot") if cited.is_file() else None,
+        snapshot=_cited_snapshot(folder / "tribute.json"),
         device=device,
         dtype=dtype,
         multiple=scale,

@@ -12,13 +12,14 @@ import re
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tribute.records import MICRO, Conflict, InsufficientFunds, InvalidInput, Posting, Transaction, canonical, sha256, utc_now
 from tribute.store.database import Database, moment
 from tribute.store.schema import balances, postings, transactions
 
+SETTLING_LOCK = 20261123  # PostgreSQL advisory lock: shared by postings, exclusive to a settlement
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -41,6 +42,10 @@ def post_on(connection: Connection, transaction: Transaction) -> bool:
 
     Raises Conflict where the key was used for something else, InsufficientFunds where a balance would fall below zero.
     """
+    if connection.dialect.name == "postgresql":
+        # Wait for whoever posts under this key, and keep a settlement from closing over a transaction not yet committed.
+        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:settling)"), {"settling": SETTLING_LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": transaction.key})
     effect = effect_hash(transaction)
     before = connection.execute(select(transactions.c.hash).where(transactions.c.key == transaction.key)).scalar_one_or_none()
     if before == effect:

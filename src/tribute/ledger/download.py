@@ -34,11 +34,15 @@ def download_transaction(picture: Picture, creator: str, key: str) -> Transactio
     parts = {account: amount for account, amount in cut(price, picture.credits).items() if amount}
     lines = [Posting(account=creator_account(creator), amount_micro=-price.amount_minor * MICRO, currency=price.currency)]
     lines += [Posting(account=account, amount_micro=amount, currency=price.currency) for account, amount in sorted(parts.items())]
+    shares_ppm: dict[str, int] = {}
+    for share in picture.credits.shares:
+        if share.artist_id:
+            shares_ppm[share.artist_id] = shares_ppm.get(share.artist_id, 0) + share.share_ppm
     memo = {
         "picture": picture.id,
         "creator": creator,
         "price_minor": price.amount_minor,
         "platform_bp": price.platform_bp,
-        "shares_ppm": {share.artist_id: share.share_ppm for share in picture.credits.shares if share.artist_id},
+        "shares_ppm": shares_ppm,
     }
     return Transaction(key=key, kind="download", postings=tuple(lines), memo=memo, created=utc_now())

@@ -12,9 +12,9 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, text
 
-from tribute.ledger.book import post_on
+from tribute.ledger.book import SETTLING_LOCK, post_on
 from tribute.records import MICRO, PPM, InvalidInput, Posting, Statement, StatementLine, Transaction, canonical, utc_now
 from tribute.store.database import Database, moment
 from tribute.store.schema import postings, statements, transactions, weeks
@@ -28,12 +28,12 @@ def week_of(when: datetime) -> str:
 
 def week_end(week: str) -> datetime:
     """The first instant after the week, in UTC. Raises InvalidInput for what is no week."""
-    found = re.fullmatch(r"(\d{4})-W(\d{2})", week)
+    found = re.fullmatch(r"([0-9]{4})-W([0-9]{2})", week)
     try:
         if not found:
             raise ValueError
         return datetime.fromisocalendar(int(found[1]), int(found[2]), 1).replace(tzinfo=UTC) + timedelta(days=7)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidInput(f"{week!r} is not an ISO week; give one such as {week_of(utc_now())}") from error
 
 
@@ -94,7 +94,7 @@ def settle(database: Database, week: str) -> list[Statement]:
         raise InvalidInput(f"week {week} has not begun; settle {week_of(utc_now())} or an earlier one")
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261123)")
+            connection.execute(text("SELECT pg_advisory_xact_lock(:settling)"), {"settling": SETTLING_LOCK})
         if connection.execute(select(weeks.c.week).where(weeks.c.week == week)).first():
             return read_statements(connection, week)
         last = connection.execute(select(weeks.c.week, weeks.c.last_seq).order_by(weeks.c.week.desc()).limit(1)).first()

@@ -5,7 +5,6 @@ A stranger trusts it by trusting `studio-root.pem`, which the operator publishes
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tribute.records import Unreadable, utc_now
+from tribute.records import InvalidInput, Unreadable, utc_now
 from tribute.store.blobs import write_file
 
 YEARS = 10
@@ -49,6 +48,16 @@ def verify_signature(data: bytes, signature: str, chain: bytes, root: bytes | No
         return True
     except (InvalidSignature, ValueError, IndexError, TypeError, AssertionError):
         return False
+
+
+def read_root(path: Path) -> bytes:
+    """A root certificate in PEM. Raises InvalidInput for what is none."""
+    try:
+        text = path.read_bytes()
+        x509.load_pem_x509_certificate(text)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} is not a certificate in PEM; give the studio-root.pem that the other studio publishes") from error
+    return text
 
 
 def _name(text: str) -> x509.Name:
@@ -92,13 +101,14 @@ def open_studio(folder: Path) -> Studio:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         made = make_studio()
-        write_file(path, made.key + made.chain)
-        os.chmod(path, 0o600)
-        write_file(folder / "studio-root.pem", made.root)
+        write_file(path, made.key + made.chain, mode=0o600, replace=False)
     text = path.read_bytes()
     mark = b"-----BEGIN CERTIFICATE-----"
     parts = text.split(mark)
     if len(parts) != 3 or b"PRIVATE KEY" not in parts[0]:
         raise Unreadable(f"{path} is not a studio certificate; restore it from a backup, or move it away to have a new one made")
     leaf, root = mark + parts[1], mark + parts[2]
+    published = folder / "studio-root.pem"
+    if not published.exists() or published.read_bytes() != root:
+        write_file(published, root)
     return Studio(chain=leaf + root, key=parts[0], root=root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +31,12 @@ class Findings:
         return asdict(self)
 
 
+def claimed_id(facts: object) -> str | None:
+    """The picture that a manifest's facts name, where they are of our shape."""
+    claimed = facts.get("picture") if isinstance(facts, dict) else None
+    return claimed if isinstance(claimed, str) and re.fullmatch(r"[0-9a-f]{8}", claimed) else None
+
+
 def verify(data: bytes, name: str, root: bytes | None) -> Findings:
     """Reads signature, watermark and labels of a picture file. Raises InvalidPicture for what is no picture."""
     picture = open_picture(data, name)
@@ -38,7 +45,6 @@ def verify(data: bytes, name: str, root: bytes | None) -> Findings:
     signature: dict[str, Any] = read_credentials(data, mime, root) if mime else {"state": "none"}
     marked = watermark.read(picture)
     labels = read_labels(data)
-    facts: dict[str, Any] = signature.get("facts") or {}
     notes = []
     if signature["state"] == "Trusted":
         verdict = "intact"
@@ -50,10 +56,11 @@ def verify(data: bytes, name: str, root: bytes | None) -> Findings:
         notes.append("the file was changed after it was signed: " + ", ".join(signature.get("failures", [])))
     else:
         verdict = "marked" if marked else "labelled" if labels else "nothing"
-    signed_id = facts.get("picture") if verdict in ("intact", "signed") else None
+    # Only this studio's own certificate is believed; anybody can sign anything with another.
+    signed_id = claimed_id(signature.get("facts")) if verdict == "intact" else None
     if signed_id and marked and signed_id != marked:
         notes.append(f"the watermark names {marked}, the signed manifest {signed_id}: pixels from another picture")
-        verdict = "changed"
+        verdict, signed_id = "changed", None
     if labels and labels.get("digital_source_type") not in (None, SOURCE_TYPE):
         notes.append("the label names another source type than machine-made")
     return Findings(verdict, signed_id or marked, signature, marked, labels, tuple(notes))

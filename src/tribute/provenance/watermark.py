@@ -26,7 +26,7 @@ ROUNDS = 8
 SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 768, 1024)
 # (row, column) of the coefficients used: low enough for JPEG to keep, high enough not to be seen
 COEFFICIENTS = ((0, 2), (1, 1), (2, 0), (0, 3), (1, 2), (2, 1), (3, 0), (2, 2))
-SMALLEST = 64
+SMALLEST, LARGEST = 64, 2048
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -108,11 +108,12 @@ def read(picture: Image.Image) -> str | None:
     width, height = picture.size
     if min(width, height) < SMALLEST // 2:
         return None
-    found = _read(np.asarray(picture)) if min(width, height) >= SMALLEST else None
+    fits = min(width, height) >= SMALLEST and max(width, height) <= LARGEST
+    found = _read(np.asarray(picture)) if fits else None
     for short in SIZES if found is None else ():
         scale = short / min(width, height)
         size = (round(width * scale / 8) * 8, round(height * scale / 8) * 8)
-        if size != (width, height) and max(size) <= 2048:
+        if size != (width, height) and max(size) <= LARGEST:
             found = _read(np.asarray(picture.resize(size, Image.Resampling.BICUBIC)))
             if found:
                 return found

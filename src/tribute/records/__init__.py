@@ -302,7 +302,7 @@ class Statement(Record):
     """An artist's week (ISO 8601, such as 2026-W47) in one currency; `due_minor` is what settlement pays out."""
 
     artist_id: str
-    week: str = Field(pattern=r"^\d{4}-W\d{2}$")
+    week: str = Field(pattern=r"^[0-9]{4}-W[0-9]{2}$")
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     lines: tuple[StatementLine, ...]
     brought_forward_micro: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -81,16 +82,24 @@ class MemoryBlobs:
         self.held.pop(_checked(digest), None)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Writes beside `path`, flushes to disk, then renames: whoever looks sees the old file, the new one or none."""
+def write_file(path: Path, data: bytes, mode: int = 0o644, replace: bool = True) -> None:
+    """Writes beside `path`, flushes to disk, then renames: whoever looks sees the old file, the new one or none.
+
+    Without `replace`, a file that is there already stays.
+    """
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     try:
         with os.fdopen(handle, "wb") as opened:
             opened.write(data)
             opened.flush()
             os.fsync(opened.fileno())
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
+        os.chmod(beside, mode)
+        if replace:
+            os.replace(beside, path)
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(beside, path)
+            os.unlink(beside)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise

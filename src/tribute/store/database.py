@@ -23,6 +23,9 @@ class Unavailable(TributeError):
     """The database cannot be reached or written: a full disk, a lock held too long, a server that is down."""
 
 
+RETRIED = ("40001", "40P01")  # PostgreSQL: serialisation failure, deadlock
+
+
 def moment(when: datetime) -> str:
     """ISO 8601 in UTC to the millisecond, as the tables hold it."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
@@ -39,7 +42,9 @@ class Database:
             if self.url.get_backend_name() not in ("sqlite", "postgresql"):
                 raise InvalidInput(f"database {self.url.get_backend_name()!r} is not supported; give sqlite:/// or postgresql://")
             self.engine = self._engine()
-        except (ArgumentError, NoSuchModuleError) as error:
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
+            if isinstance(error, TributeError):
+                raise
             raise InvalidInput("that is no database URL; give sqlite:///FILE or postgresql://USER@HOST/NAME") from error
         self._migrate()
 
@@ -77,13 +82,18 @@ class Database:
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[Connection]:
         try:
-            with self.engine.connect().execution_options(tribute_write=write) as connection, connection.begin():
+            options: dict[str, Any] = {"tribute_write": write}
+            if not write and self.url.get_backend_name() == "postgresql":
+                options["isolation_level"] = "REPEATABLE READ"
+            with self.engine.connect().execution_options(**options) as connection, connection.begin():
                 yield connection
         except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) in RETRIED:
+                raise  # whoever wrote may say it again
             raise Unavailable(f"the database cannot be used: {str(error.orig).strip().splitlines()[0]}") from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable(f"the database went away: {str(error.orig).strip().splitlines()[0]}") from error
+            if error.connection_invalidated or "not a database" in str(error.orig):
+                raise Unavailable(f"the database cannot be used: {str(error.orig).strip().splitlines()[0]}") from error
             raise
 
     def writing(self) -> Any:

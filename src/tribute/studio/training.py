@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tribute.collection.consent import allows, in_force
 from tribute.collection.library import export_collection, put_style
 from tribute.collection.snapshot import snapshot_works, take_snapshot
 from tribute.collection.starter import SOURCES, STYLES
@@ -22,6 +23,24 @@ def allowed(workshop: Workshop, style: str | None) -> tuple[Snapshot, list[Work]
         return snapshot, snapshot_works(connection, snapshot)
 
 
+def pin(run: Path, snapshot: Snapshot) -> None:
+    """Writes into a run which snapshot it is trained on. Raises InvalidInput where it was begun on another one."""
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / "snapshot.txt"
+    if not path.exists():
+        path.write_text(snapshot.hash + "\n")
+    elif pinned(run) != snapshot.hash:
+        raise InvalidInput(f"{run} was begun on snapshot {pinned(run)[:12]}…, consent now allows {snapshot.hash[:12]}…; start in a new runs folder")
+
+
+def pinned(run: Path) -> str:
+    """The hash of the snapshot that a run was trained on. Raises InvalidInput where it does not say."""
+    try:
+        return (run / "snapshot.txt").read_text().strip()
+    except OSError as error:
+        raise InvalidInput(f"{run} does not say what it was trained on; train it again") from error
+
+
 def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: tuple[str, ...], output: Path) -> None:
     """Runs a recipe, or for `assemble` writes the model with its adapters, collection and terms to `output`."""
     parts = runs / "parts"
@@ -35,11 +54,13 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
                 raise Unknown.of("style", name, STYLES)
             snapshot, works = allowed(workshop, name)
             base = runs / "denoiser"
+            pin(runs / f"style-{name}", snapshot)
             path = recipes.style(runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS)
-            add_style(workshop, name, snapshot, path)
+            add_style(workshop, name, snapshot.hash, pinned(base), path)
         return
     snapshot, works = allowed(workshop, None)
     read = workshop.blobs.get
+    pin(parts if stage == "basis" else runs / stage, snapshot)
     if stage == "basis":
         recipes.basis(parts, works, read)
     elif stage == "autoencoder":
@@ -52,13 +73,12 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         recipes.denoiser(runs / "denoiser", works, read, parts=parts, hands=HANDS)
 
 
-def add_style(workshop: Workshop, name: str, snapshot: Snapshot, path: Path) -> Style:
+def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, path: Path) -> Style:
     """Stores a trained adapter and its record."""
     source, data = SOURCES[name], path.read_bytes()
-    base, _ = allowed(workshop, None)
     style = Style(
         name=name, artist_id=source.artist.id, title_en=source.title_en, title_zh=source.title_zh, licence=source.licence,
-        snapshot=snapshot.hash, adapter_sha256=sha256(data), base_snapshot=base.hash,
+        snapshot=snapshot, adapter_sha256=sha256(data), base_snapshot=base_snapshot,
     )  # fmt: skip
     workshop.blobs.put(data)
     with workshop.database.writing() as connection:
@@ -71,14 +91,17 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path) -> None
     for needed in ("text/text_encoder", "autoencoder/vae", "denoiser/unet"):
         if not (runs / needed).exists():
             raise InvalidInput(f"{runs / needed} is not there yet; train {needed.partition('/')[0]} first")
-    base, _ = allowed(workshop, None)
-    recipes.assemble(runs, output, base.hash)
-    (output / "styles").mkdir(exist_ok=True)
+    base = pinned(runs / "denoiser")
+    recipes.assemble(runs, output, base)
+    shutil.rmtree(output / "styles", ignore_errors=True)
+    (output / "styles").mkdir()
     for name in STYLES:
-        snapshot, _ = allowed(workshop, name)
-        path = runs / f"style-{name}" / "pytorch_lora_weights.safetensors"
-        if path.exists():
-            add_style(workshop, name, snapshot, path)
+        run = runs / f"style-{name}"
+        path = run / "pytorch_lora_weights.safetensors"
+        with workshop.database.reading() as connection:
+            consent = allows(in_force(connection, SOURCES[name].artist.id), "style")
+        if path.exists() and consent is not None:
+            add_style(workshop, name, pinned(run), base, path)
             shutil.copyfile(path, output / "styles" / f"{name}.safetensors")
     with workshop.database.reading() as connection:
         export_collection(connection, output)

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     home: Path = Path("~/.local/share/tribute")
     database: str | None = None  # SQLAlchemy URL; by default an SQLite file in `home`
     model: str = "starter"
-    price_minor: int = Field(default=50, ge=0, le=10**9)
+    price_minor: int = Field(default=50, gt=0, le=10**9)
     currency: str = Field(default="CNY", pattern=r"^[A-Z]{3}$")
     platform_bp: int = Field(default=3000, ge=0, le=10_000)
     producer: str = "Tribute"

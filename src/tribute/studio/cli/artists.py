@@ -64,7 +64,7 @@ def withdraw(
         except InvalidInput:
             after["base"] = None
     facts["snapshots_after"] = after
-    facts["adapter_files_left"] = [style["adapter_sha256"] for style in facts["styles"] if workshop.blobs.path(style["adapter_sha256"]).exists()]
+    facts["adapter_files_left"] = [digest for style in facts["styles"] for digest in style["adapters_sha256"] if workshop.blobs.path(digest).exists()]
     studio = workshop.studio()
     proof = {"body": facts, "signature": studio.sign(canonical(facts)), "chain": studio.chain.decode()}
     output.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,10 @@ def withdraw(
     if as_json:
         print_json({**proof, "path": str(path)})
         return
-    rows = [(style["name"], style["snapshot"][:12], (after[style["name"]] or "–")[:12], style["adapter_sha256"][:12]) for style in facts["styles"]]
+    rows = [
+        (style["name"], style["snapshot"][:12], (after[style["name"]] or "–")[:12], ", ".join(digest[:12] for digest in style["adapters_sha256"]))
+        for style in facts["styles"]
+    ]
     table(("style", "snapshot before", "after", "adapter deleted"), rows, f"{say('withdrawn')} {facts['withdrawn']}")
     typer.echo(f"{say('proof')}: {path}")
 

@@ -21,7 +21,7 @@ def build(
     """Rebuild the starter collection from its pinned packages (needs node and npm), with its consents and snapshots."""
     from tqdm import tqdm
 
-    from tribute.collection.consent import record_consent
+    from tribute.collection.consent import allows, in_force, record_consent
     from tribute.collection.library import add_works, licence_counts, starter_terms
     from tribute.collection.snapshot import take_snapshot
     from tribute.collection.starter import SOURCES, STYLES, install_packages, starter_works
@@ -37,9 +37,12 @@ def build(
     works = add_works(workshop.database, workshop.blobs, ((SOURCES[work.style].artist, work, picture) for work, picture in drawn))
     with workshop.database.writing() as connection:
         for consent in starter_terms()[1]:
-            record_consent(connection, consent)
+            if not in_force(connection, consent.artist_id).get(consent.use):  # what an artist said here stands
+                record_consent(connection, consent)
         base = take_snapshot(connection, "train_base")
-        styles = {style: take_snapshot(connection, "style", style) for style in STYLES}
+        styles = {
+            style: take_snapshot(connection, "style", style) for style in STYLES if allows(in_force(connection, SOURCES[style].artist.id), "style") is not None
+        }
     counts = licence_counts(works)
     if as_json:
         rows = [{"style": style, "artist": artist, "licence": spdx, "works": count} for (style, artist, spdx), count in counts.items()]
@@ -60,10 +63,10 @@ def import_folder(
     """Import a folder of pictures with captions, artists and licences. All of it, or nothing."""
     import re
 
-    from tribute.collection.consent import record_consent
+    from tribute.collection.consent import in_force, record_consent
     from tribute.collection.folder import folder_works
     from tribute.collection.library import add_works
-    from tribute.records import USES, Consent, InvalidInput, Unknown, utc_now
+    from tribute.records import USES, Consent, InvalidInput, NotAllowed, Unknown, utc_now
     from tribute.records.money import parse_minor
     from tribute.studio.wiring import open_workshop
 
@@ -79,6 +82,9 @@ def import_folder(
     with workshop.database.writing() as connection:
         for use in allow or []:
             for artist in by:
+                said = in_force(connection, artist).get(use)  # type: ignore[arg-type]
+                if said is not None and not said.allowed:
+                    raise NotAllowed(f"{artist} withdrew consent to {use} on {said.since:%Y-%m-%d}; an import cannot give it back")
                 basis = f"stated at the import of {manifest.name}"
                 currency = workshop.settings.currency
                 consent = Consent(artist_id=artist, use=use, allowed=True, price_minor=amount, currency=currency, since=utc_now(), basis=basis)  # type: ignore[arg-type]

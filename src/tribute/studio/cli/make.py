@@ -115,10 +115,11 @@ def verify(
 ) -> None:
     """Check a picture: signature, watermark, labels. Exit code 0 where it is intact, 1 where not."""
     from tribute.collection.picture import read_limited
+    from tribute.provenance.certificate import read_root
     from tribute.provenance.verify import verify as look
     from tribute.studio.wiring import open_workshop
 
-    anchor = root.read_bytes() if root else open_workshop().studio().root
+    anchor = read_root(root) if root else open_workshop(starter=None).studio().root
     found = look(read_limited(file), file.name, anchor)
     if as_json:
         print_json(found.document())
@@ -148,6 +149,8 @@ def credit(
         raise Unknown.of("method", method, ("shapley", "keywords"))
     if heatmap is not None and method != "keywords":
         raise InvalidInput("--heatmap goes with --method keywords")
+    if heatmap is not None and heatmap.suffix.lower() != ".png":
+        raise InvalidInput(f"{heatmap} is not a PNG's name; end it in .png")
     workshop = open_workshop()
     found, how = workshop.picture(picture)
     if method == "keywords":

@@ -14,6 +14,17 @@ from tribute.studio.words import say
 receipt_app = typer.Typer(help="Receipts for kept pictures.", no_args_is_help=True)
 
 
+KEY_MAX = 100
+
+
+def check_key(key: str | None) -> None:
+    """Raises InvalidInput for an idempotency key that cannot be kept whole."""
+    from tribute.records import InvalidInput
+
+    if key is not None and not 1 <= len(key) <= KEY_MAX:
+        raise InvalidInput(f"the key has {len(key)} characters; give 1 to {KEY_MAX}")
+
+
 def topup(
     name: Annotated[str, typer.Argument(help="The creator's name.")],
     amount: Annotated[str, typer.Argument(help="How much, such as 20.00, in the studio's currency.")],
@@ -28,9 +39,10 @@ def topup(
     from tribute.studio.wiring import open_workshop
 
     account = creator_account(name)
+    check_key(key)
     workshop = open_workshop()
     currency = workshop.settings.currency
-    moved = top_up(workshop.database, name, parse_minor(amount, currency), currency, f"top-up:{name}:{key or secrets.token_hex(8)}"[:200])
+    moved = top_up(workshop.database, name, parse_minor(amount, currency), currency, f"top-up:{name}:{key or secrets.token_hex(8)}")
     held = balance_micro(workshop.database, account, currency)
     if as_json:
         print_json({"account": account, "moved": moved, "balance_micro": held, "currency": currency})
@@ -54,8 +66,7 @@ def download(
     from tribute.studio.wiring import open_workshop
 
     creator_account(name)
-    if key is not None and not 1 <= len(key) <= 150:
-        raise InvalidInput(f"the key has {len(key)} characters; give 1 to 150")
+    check_key(key)
     if output.exists() and not output.is_dir():
         raise InvalidInput(f"{output} is not a folder")
     workshop = open_workshop()
@@ -157,7 +168,7 @@ def receipt_verify(
 ) -> None:
     """Check a receipt with no database: its signature, its arithmetic, and its picture. Exit code 0 where all is well, 1 where not."""
     from tribute.ledger.receipt import check_receipt
-    from tribute.provenance.certificate import verify_signature
+    from tribute.provenance.certificate import read_root, verify_signature
     from tribute.records import InvalidInput, canonical
     from tribute.studio.wiring import open_workshop
 
@@ -166,11 +177,12 @@ def receipt_verify(
             raise InvalidInput(f"{file} is larger than a receipt can be")
         receipt = json.loads(file.read_text(encoding="utf-8"))
         body, signature, chain = receipt["body"], receipt["signature"], receipt["chain"].encode()
+        signed = canonical(body)
         wrong = check_receipt(body, picture.read_bytes() if picture else None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput(f"{file} is not a receipt; give the JSON file that `tribute download` wrote") from error
-    anchor = root.read_bytes() if root else open_workshop(starter=None).studio().root
-    if not verify_signature(canonical(body), str(signature), chain, anchor):
+    anchor = read_root(root) if root else open_workshop(starter=None).studio().root
+    if not verify_signature(signed, str(signature), chain, anchor):
         wrong.append("signature: does not fit the receipt, or its studio's root is another one")
     if as_json:
         print_json({"receipt": str(file), "valid": not wrong, "wrong": wrong})

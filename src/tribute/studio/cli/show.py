@@ -21,6 +21,7 @@ def print_json(value: Any) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if title:
         typer.echo(title)
@@ -28,7 +29,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
     for at, column in enumerate(columns):
         drawn.add_column(say(column), justify="left" if at == 0 else "right", overflow="fold")
     for row in rows:
-        drawn.add_row(*(str(cell) for cell in row))
+        drawn.add_row(*(Text(str(cell)) for cell in row))
     Console(soft_wrap=False).print(drawn)
 
 
