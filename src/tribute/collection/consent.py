@@ -22,13 +22,12 @@ REFUSALS = (
     re.compile(r"(c2pa|cawg)\.(ai_generative_training|ai_training|data_mining|ai_inference)=(notallowed|constrained)"),
     re.compile(r"plus:datamining=.*dmi-prohibited"),
     re.compile(r"tdm-?reservation=1"),
-    re.compile(r"(robots|x-robots-tag)=.*\b(noai|noimageai)\b"),
 )
 
 
 def signals_in(data: bytes) -> tuple[str, ...]:
     """Reservations found in a picture file's metadata, as `name=value`. Text search: it errs towards finding too many."""
-    text = data[:4_000_000].decode("latin-1")
+    text = data.decode("latin-1")
     found = [f"plus:datamining={value}" for value in re.findall(r"DMI-[A-Z]+(?:-[A-Z]+)*", text)]
     found += [f"tdm-reservation={value}" for value in re.findall(r"tdm:?-?reservation[\"'>=:\s]{1,4}([01])", text, re.IGNORECASE)]
     entry = r"((?:c2pa|cawg)\.(?:ai_generative_training|ai_training|data_mining|ai_inference))(.{0,40}?)(notAllowed|constrained|allowed)"

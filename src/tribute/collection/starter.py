@@ -89,7 +89,6 @@ AVATAR_SETS = (
             ("Fun Emoji", "趣味表情"), ("square face", "方形表情")),
 )  # fmt: skip
 SOURCES: dict[str, Source] = {source.style: source for source in EMOJI_SETS + AVATAR_SETS}
-COMMONS = tuple(source.style for source in SOURCES.values() if source.commons)
 STYLES = tuple(source.style for source in SOURCES.values() if not source.commons)
 
 SKIPPED_GROUPS = (2, 9)  # emojibase: components, flags

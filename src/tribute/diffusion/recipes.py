@@ -113,7 +113,7 @@ def build_examples(
     extra_pictures: list[np.ndarray] = []
     for work, picture_HWC in zip(works, pictures_NHWC, strict=True):
         own, made = tinted(work, picture_HWC, rng, variants) if variants else ([], [])
-        texts.append(captions(work, *hands[work.style]) + own)
+        texts.append(captions(work, *hands.get(work.style, (work.style, work.style))) + own)
         extra_texts += [said for _, said in made]
         extra_pictures += [recoloured for recoloured, _ in made]
     everything = np.concatenate([pictures_NHWC, np.stack(extra_pictures)]) if extra_pictures else pictures_NHWC

@@ -8,16 +8,16 @@ import os
 ZH = {
     "picture": "图片", "made by": "创作者", "share": "份额", "base": "基础模型（公共作品）", "unknown base": "未知的基础模型", "style": "风格",
     "price": "价格", "recipe": "配方", "seed": "种子", "word": "词", "area": "面积", "strength": "强度", "method": "方法", "paid": "已付",
-    "already paid": "先前已付", "receipt": "收据", "statement": "结算单", "week": "周", "pictures": "图片", "downloads": "下载", "due": "应付",
+    "already paid": "先前已付", "receipt": "收据", "statement": "结算单", "downloads": "下载", "due": "应付",
     "earned": "收入", "platform part": "平台部分", "brought forward": "上期结转", "carried forward": "结转下期", "artist": "艺术家",
     "balance": "余额", "account": "账户", "signature": "签名", "watermark": "水印", "label": "标识", "verdict": "结论", "licence": "许可",
-    "works": "作品数", "consent": "授权", "withdrawn": "已撤回", "yes": "是", "no": "否", "drawing": "绘制", "crediting": "计算贡献", "sealing": "封印",
-    "nothing is owed": "没有应付款", "proof": "证明", "notes": "说明", "id": "编号", "total": "合计", "distance": "距离", "value": "值",
-    "Create a picture": "创作一张图片", "What should it show?": "想画什么？", "Draw": "开始绘制",
-    "Styles": "风格", "Download": "下载", "Who made it": "谁创作了它",
+    "withdrawn": "已撤回", "yes": "是", "no": "否", "drawing": "绘制", "crediting": "计算贡献", "sealing": "封印",
+    "nothing is owed": "没有应付款", "proof": "证明", "notes": "说明", "id": "编号", "total": "合计",
+    "Create a picture": "创作一张图片", "What should it show?": "想画什么？", "Draw": "开始绘制", "Styles": "风格",
+    "Who made it": "谁创作了它",
     "Every picture is sealed, and its artists are paid when it is kept.": "每张图片都有封印；图片被保留时，艺术家会得到报酬。", "weight": "权重",
     "snapshot before": "先前的快照", "after": "之后", "adapter deleted": "已删除的适配器",
-    "Your name": "你的名字", "Pay and keep": "付款并保留", "each": "每张", "Other language": "English", "Tribute": "致敬",
+    "Tribute": "致敬",
 }  # fmt: skip
 
 
