@@ -11,7 +11,7 @@ ZH = {
     "already paid": "先前已付", "receipt": "收据", "statement": "结算单", "downloads": "下载", "due": "应付",
     "earned": "收入", "platform part": "平台部分", "brought forward": "上期结转", "carried forward": "结转下期", "artist": "艺术家",
     "balance": "余额", "account": "账户", "signature": "签名", "watermark": "水印", "label": "标识", "verdict": "结论", "licence": "许可",
-    "withdrawn": "已撤回", "yes": "是", "no": "否", "drawing": "绘制", "crediting": "计算贡献", "sealing": "封印",
+    "works": "作品数", "withdrawn": "已撤回", "yes": "是", "no": "否", "drawing": "绘制", "crediting": "计算贡献", "sealing": "封印",
     "nothing is owed": "没有应付款", "proof": "证明", "notes": "说明", "id": "编号", "total": "合计",
     "Create a picture": "创作一张图片", "What should it show?": "想画什么？", "Draw": "开始绘制", "Styles": "风格",
     "Who made it": "谁创作了它",
