@@ -36,10 +36,10 @@ Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and C
 
 BASIS_PICTURES = 3000
 DECODER = Schedule(steps=2400, batch=16, learning_rate=1e-3, warmup=100, decay=0.4, ema_half_life=50, sheet_every=250, weight_decay=0.0)
-ENCODER = Schedule(steps=250, batch=16, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=30, weight_decay=0.0)
+ENCODER = Schedule(steps=200, batch=16, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=30, weight_decay=0.0)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(steps=2500, batch=48, learning_rate=6e-4, warmup=200, decay=0.25, ema_half_life=100, sheet_every=600)
-STYLE = Schedule(steps=90, batch=32, learning_rate=1.5e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000)
+STYLE = Schedule(steps=70, batch=32, learning_rate=1.5e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
     "portrait of a person, brown hair, glasses", "蓝色的心", "猫脸", "一朵红色的花", "太阳", "汽车",
