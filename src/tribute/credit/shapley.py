@@ -28,7 +28,7 @@ from tribute.records import InvalidInput, Recipe
 
 METHOD = "shapley-exact"
 DISTANCE = "rms-32"
-UNRELATED = 0.30
+UNRELATED = 0.389
 PLAYERS_MAX = 5
 Render = Callable[[Recipe], np.ndarray]  # recipe -> uint8 RGB picture_HWC, before any watermark
 

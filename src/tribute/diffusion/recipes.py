@@ -36,7 +36,7 @@ Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and C
 
 BASIS_PICTURES = 3000
 DECODER = Schedule(steps=2400, batch=16, learning_rate=1e-3, warmup=100, decay=0.4, ema_half_life=50, sheet_every=250, weight_decay=0.0)
-ENCODER = Schedule(steps=200, batch=16, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=30, weight_decay=0.0)
+ENCODER = Schedule(steps=1000, batch=16, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=30, weight_decay=0.0)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(steps=2500, batch=48, learning_rate=6e-4, warmup=200, decay=0.25, ema_half_life=100, sheet_every=600)
 STYLE = Schedule(steps=70, batch=32, learning_rate=1.5e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000)
