@@ -55,7 +55,7 @@ snapshot's order, so its weights will be alike but not equal.
 - Many words give only a colour or a round shape; hands, letters and small objects are not told apart. There is no evaluation yet beyond
   the sheets in `docs/` and the figures above; no figure says how often a concept is right.
 - The avatar styles have seen portraits only; on other subjects they change colour and line, not much more.
-- The autoencoder's encoder computes the latents' components only roughly: round trips through it lose detail.
+- Pictures go through 24 components a 16×16 patch: fine lines, letters and eyes are lost before anything is drawn.
 - It has seen no photograph and nobody's face. Emoji carry their makers' choices about skin, gender and culture.
 
 ## Must not be used for
