@@ -82,7 +82,7 @@ def import_folder(
     with workshop.database.writing() as connection:
         for use in allow or []:
             for artist in by:
-                said = in_force(connection, artist).get(use)  # type: ignore[arg-type]
+                said = in_force(connection, artist).get(use)  # type: ignore[call-overload]
                 if said is not None and not said.allowed:
                     raise NotAllowed(f"{artist} withdrew consent to {use} on {said.since:%Y-%m-%d}; an import cannot give it back")
                 basis = f"stated at the import of {manifest.name}"
