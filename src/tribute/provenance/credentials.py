@@ -17,7 +17,7 @@ from tribute.records import sha256
 
 CREDITS_LABEL = "org.tribute.credits"
 WATERMARK_ALGORITHM = "org.tribute.stdm.1"
-MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+STARTS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp", b"GIF8": "image/gif"}  # first bytes -> kind
 
 
 def manifest(picture_id: str, title: str, recipe: dict[str, Any], credits: dict[str, Any], artists: dict[str, str]) -> dict[str, Any]:

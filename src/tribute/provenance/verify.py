@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from PIL import Image
-
 from tribute.collection.picture import open_picture
 from tribute.provenance import watermark
-from tribute.provenance.credentials import MIME, read_credentials
+from tribute.provenance.credentials import STARTS, read_credentials
 from tribute.provenance.label import SOURCE_TYPE, read_labels
+from tribute.records import InvalidPicture
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,14 @@ def claimed_id(facts: object) -> str | None:
 
 def verify(data: bytes, name: str, root: bytes | None) -> Findings:
     """Reads signature, watermark and labels of a picture file. Raises InvalidPicture for what is no picture."""
-    picture = open_picture(data, name)
-    with Image.open(io.BytesIO(data)) as opened:
-        mime = MIME.get(opened.format or "", "")
+    mime = next((kind for start, kind in STARTS.items() if data.startswith(start)), "")
     signature: dict[str, Any] = read_credentials(data, mime, root) if mime else {"state": "none"}
-    marked = watermark.read(picture)
+    try:
+        marked = watermark.read(open_picture(data, name))
+    except InvalidPicture as error:
+        if signature["state"] == "none":
+            raise
+        return Findings("changed", None, signature, None, {}, (str(error),))  # it was signed once, and is damaged now
     labels = read_labels(data)
     notes = []
     if signature["state"] == "Trusted":
