@@ -28,6 +28,8 @@ def save_sheet(
     sheet = Image.new("RGB", (left + columns * (width + MARGIN), top + len(pictures) * (height + MARGIN)), "white")
     draw = ImageDraw.Draw(sheet)
     for at, name in enumerate(column_names):
+        while letters.getlength(name) > width - 4:
+            name = name[:-1]
         draw.text((left + at * (width + MARGIN) + 4, 4), name, fill="black", font=letters)
     for at, row in enumerate(pictures):
         y = top + at * (height + MARGIN)
