@@ -11,7 +11,10 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tribute.create.sample import sample
 from tribute.credit.shapley import distance, shapley_scores
@@ -35,22 +38,22 @@ def main(what: str) -> None:
             model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
         )  # fmt: skip
 
-    def render(asked: Recipe) -> object:
-        return sample(model, [asked], workshop.blobs.get)[0]
+    def render(asked: Sequence[Recipe]) -> list[np.ndarray]:
+        return sample(model, asked, workshop.blobs.get)
 
     uses = [StyleUse(name=style.name, adapter_sha256=style.adapter_sha256) for style in found]
     if what == "calibrate":
         # Unrelated: another prompt, another seed, and another style or none.
         hands = [(), *((use,) for use in uses)]
-        drawn = [render(recipe(prompt, *hands[at % len(hands)], seed=at)) for at, prompt in enumerate(PROMPTS * 2)]
+        drawn = [render([recipe(prompt, *hands[at % len(hands)], seed=at)])[0] for at, prompt in enumerate(PROMPTS * 2)]
         gaps = [distance(one, other) for one, other in itertools.combinations(drawn, 2)]
         print(f"{len(gaps)} pairs of {len(drawn)} pictures: mean {statistics.mean(gaps):.3f}, deviation {statistics.stdev(gaps):.3f}")
     elif what == "cost":
-        render(recipe("warm up", *uses[:2]))
+        render([recipe("warm up", *uses[:2])])
         for count in (0, 1, 2):
             asked = recipe("portrait of a person", *uses[:count])
             began = time.monotonic()
-            picture = render(asked)
+            picture = render([asked])[0]
             drawn_s = time.monotonic() - began
             began = time.monotonic()
             shapley_scores(asked, picture, render)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force
 from tribute.create.sample import Progress, pixel_hash, sample
+from tribute.create.trace import trace
 from tribute.credit.shapley import shapley_scores
 from tribute.credit.shares import to_credits
 from tribute.diffusion.loading import Model
@@ -46,17 +47,26 @@ from tribute.store.blobs import Blobs
 from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import artists, pictures, snapshots, styles
 
+STUDENT_STEPS = 8
+FULL_STEPS, FULL_GUIDANCE = 24, 4.0
+
 
 class Ask(Record):
-    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ..."""
+    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ...
+
+    The few-step student draws where the model has one, unless `full`, steps, guidance or a negative prompt (which needs guidance)
+    are given. What is left out is the model's own.
+    """
 
     prompt: str
     negative_prompt: str = ""
     styles: tuple[StyleUse, ...] = ()
     seed: int = Field(ge=0, le=2**32 - 1)
     count: int = Field(default=1, ge=1, le=16)
-    steps: int = Field(default=24, ge=1, le=150)
-    guidance: float = Field(default=4.0, ge=1.0, le=30.0)
+    full: bool = False
+    steps: int | None = Field(default=None, ge=1, le=150)
+    guidance: float | None = Field(default=None, ge=1.0, le=30.0)
+    enlarge: Literal[1, 2, 4, 8] | None = None
     width: int | None = Field(default=None, ge=8, le=2048)
     height: int | None = Field(default=None, ge=8, le=2048)
 
@@ -93,11 +103,16 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     """One recipe a picture. Sizes left out are the model's own."""
     adapters = {style.name: style.adapter_sha256 for style in found}
     uses = tuple(use.model_copy(update={"adapter_sha256": adapters[use.name]}) for use in ask.styles)
+    fast = model.student is not None and not (ask.full or ask.steps or ask.guidance or ask.negative_prompt)
+    steps, guidance = (STUDENT_STEPS, 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
+    enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
+    width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
     return [
         Recipe(
-            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=(ask.seed + at) % 2**32, steps=ask.steps, guidance=ask.guidance,
-            width=ask.width or model.native, height=ask.height or model.native, scheduler=type(model.pipeline.scheduler).__name__,
+            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=(ask.seed + at) % 2**32, steps=steps, guidance=guidance,
+            width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
+            engine=model.engine_name,
         )
         for at in range(ask.count)
     ]  # fmt: skip
@@ -131,8 +146,8 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
     told("drawing")
     drawn = sample(model, recipes, desk.blobs.get, progress)
 
-    def render(recipe: Recipe) -> np.ndarray:
-        return sample(model, [recipe], desk.blobs.get)[0]
+    def render(recipes: Sequence[Recipe]) -> list[np.ndarray]:
+        return sample(model, recipes, desk.blobs.get)
 
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made = []
@@ -156,6 +171,28 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
             put(connection, pictures, picture, **columns)
         made.append(picture)
     return made
+
+
+def larger(picture: Picture, times: int) -> Ask:
+    """The ask for the same picture, drawn alike and enlarged `times` (2, 4 or 8) more. Raises InvalidInput beyond eight times in all."""
+    recipe = picture.recipe
+    if times not in (2, 4, 8) or recipe.enlarge * times not in (2, 4, 8):
+        raise InvalidInput(f"a picture enlarged {recipe.enlarge} times cannot be enlarged {times} times more; give 2, 4 or 8, eight in all")
+    exact = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
+    return Ask(
+        prompt=recipe.prompt, negative_prompt=recipe.negative_prompt, styles=recipe.styles, seed=recipe.seed, width=recipe.width * times,
+        height=recipe.height * times, enlarge=recipe.enlarge * times, **exact,
+    )  # fmt: skip
+
+
+def as_svg(desk: Desk, picture: Picture, pixels_HWC: np.ndarray, detail: str = "some") -> bytes:
+    """A picture's pixels traced to outlines: an SVG labelled and signed as the picture is, under the same id."""
+    with desk.database.reading() as connection:
+        names = {use.name: get(connection, styles, Style, use.name, "style").artist_id for use in picture.recipe.styles}
+    shares = picture.credits.document()
+    svg = label.labelled_svg(trace(pixels_HWC, detail), picture.id, picture.recipe, shares, desk.producer)
+    definition = credentials.manifest(picture.id, picture.recipe.prompt[:80], picture.recipe.document(), shares, names, credentials.SVG)
+    return credentials.sign(svg, definition, desk.studio)
 
 
 def keep(desk: Desk, picture: Picture, creator: str, key: str | None = None) -> tuple[bytes, dict[str, Any], bool]:

@@ -43,9 +43,13 @@ def painted(recipe):
     return picture
 
 
+def paint_all(recipes):
+    return [painted(recipe) for recipe in recipes]
+
+
 def scores(*styles):
     recipe = make_picture({}).recipe.model_copy(update={"styles": tuple(StyleUse(name=name, weight=weight) for name, weight in styles)})
-    return shapley_scores(recipe, painted(recipe), painted)
+    return shapley_scores(recipe, painted(recipe), paint_all)
 
 
 def test_base_and_styles_sum_to_one():
@@ -79,7 +83,7 @@ def test_no_style_leaves_it_all_to_the_base():
 def test_too_many_styles_are_refused():
     styles = tuple(StyleUse(name=f"s{n}") for n in range(6))
     with pytest.raises(InvalidInput, match="at most 5"):
-        shapley_scores(make_picture({}).recipe.model_copy(update={"styles": styles}), flat_art(), painted)
+        shapley_scores(make_picture({}).recipe.model_copy(update={"styles": styles}), flat_art(), paint_all)
 
 
 def test_the_distance_is_one():

@@ -69,10 +69,10 @@ def test_the_rate_warms_up_stays_and_falls():
 
 def test_all_components_give_the_picture_back():
     pictures = np.stack([flat_art(32, seed) for seed in range(40)])
-    basis = principal_components(pictures, channels=192, side=8)
+    basis = principal_components(pictures, channels=192, unit_channels=192, side=8)
     again = basis.decode(basis.encode_pictures(pictures)).add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     assert psnr_db(again, pictures) > 45
-    few = principal_components(pictures, channels=8, side=8)
+    few = principal_components(pictures, channels=8, unit_channels=8, side=8)
     latents = few.encode_pictures(pictures)
     assert float(latents.square().mean().sqrt()) == pytest.approx(1.0, abs=0.15)
 
@@ -80,7 +80,7 @@ def test_all_components_give_the_picture_back():
 def test_the_decoder_recipe_runs_and_draws_its_sheet(tmp_path):
     pictures = np.stack([flat_art(64, seed) for seed in range(40)])
     config = AutoencoderConfig(widths=(8, 8, 8), latent_channels=6, crop=16)
-    basis = principal_components(pictures, 6, side=4)
+    basis = principal_components(pictures, 6, 6, side=4)
     schedule = Schedule(steps=6, batch=2, learning_rate=1e-3, sheet_every=3)
     train_decoder(tmp_path, pictures, pictures[:36], basis, schedule, config)
     assert (tmp_path / "sheet-000006.png").exists()

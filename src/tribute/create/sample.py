@@ -14,18 +14,20 @@ import numpy as np
 import torch
 
 from tribute.diffusion.loading import Model
+from tribute.diffusion.upscaler import enlarge
 from tribute.records import InvalidInput, InvalidPrompt, Recipe, sha256
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
-def check_size(model: Model, width: int, height: int) -> None:
-    """Raises InvalidInput for a size that the model cannot draw."""
+def check_size(model: Model, width: int, height: int, enlarge: int = 1) -> None:
+    """Raises InvalidInput for a size that the model cannot draw and then enlarge so many times."""
+    if enlarge > 1 and model.upscaler is None:
+        raise InvalidInput(f"model {model.name!r} has no upscaler; leave `enlarge` at 1")
+    multiple, least, most = model.multiple * enlarge, model.smallest * enlarge, min(2048, model.largest * enlarge)
     for name, pixels in (("width", width), ("height", height)):
-        if pixels % model.multiple or not model.smallest <= pixels <= model.largest:
-            raise InvalidInput(
-                f"{name} {pixels} does not suit model {model.name!r}; give a multiple of {model.multiple} from {model.smallest} to {model.largest}"
-            )
+        if pixels % multiple or not least <= pixels <= most:
+            raise InvalidInput(f"{name} {pixels} does not suit model {model.name!r}; give a multiple of {multiple} from {least} to {most}")
 
 
 def check_prompt_fits(model: Model, *texts: str) -> None:
@@ -37,14 +39,43 @@ def check_prompt_fits(model: Model, *texts: str) -> None:
 
 
 def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress: Progress | None = None) -> list[np.ndarray]:
-    """uint8 RGB pictures_HWC of recipes that differ in their seed alone. Holds the model's lock while it draws."""
+    """uint8 RGB pictures_HWC of recipes that differ in their prompt, seed and styles alone. Holds the model's lock while it draws.
+
+    They share batches of as many as fit; the styles of one never touch another. `progress` counts the steps of all batches.
+    """
     first = recipes[0]
-    assert all(recipe.model_copy(update={"seed": 0}) == first.model_copy(update={"seed": 0}) for recipe in recipes)
-    check_size(model, first.width, first.height)
-    check_prompt_fits(model, first.prompt, first.negative_prompt)
+    own: dict[str, Any] = {"prompt": "", "seed": 0, "styles": ()}
+    assert all(recipe.model_copy(update=own) == first.model_copy(update=own) for recipe in recipes)
+    check_size(model, first.width, first.height, first.enlarge)
+    check_prompt_fits(model, first.negative_prompt, *{recipe.prompt for recipe in recipes})
+    made: list[np.ndarray] = []
     with model.lock, torch.inference_mode():
-        model.use_styles(first.styles, read_adapter)
-        return _draw(model, recipes, progress)
+        at_once = model.rows_at_once(first.width // first.enlarge, first.height // first.enlarge)
+        if len({recipe.styles for recipe in recipes}) > 1:
+            model.wear([recipe.styles for recipe in recipes], read_adapter)  # loads them all, so that it is known what they touch
+            alone = not model.shares_batches([recipe.styles for recipe in recipes])
+        else:
+            alone = False
+        batches = _batches(recipes, at_once, alone)
+        for number, batch in enumerate(batches):
+            model.wear([recipe.styles for recipe in batch], read_adapter, student=first.student, halves=2 if first.guidance > 1 else 1)
+            made += _draw(model, batch, _shifted(progress, number, len(batches)))
+    return made
+
+
+def _batches(recipes: Sequence[Recipe], at_once: int, alone: bool) -> list[Sequence[Recipe]]:
+    """Recipes in their order, at most `at_once` together, and with `alone` only neighbours that wear the same."""
+    batches: list[list[Recipe]] = []
+    for recipe in recipes:
+        if batches and len(batches[-1]) < at_once and not (alone and batches[-1][0].styles != recipe.styles):
+            batches[-1].append(recipe)
+        else:
+            batches.append([recipe])
+    return list(batches)
+
+
+def _shifted(progress: Progress | None, number: int, count: int) -> Progress | None:
+    return (lambda done, total: progress(number * total + done, count * total)) if progress else None
 
 
 def _draw(model: Model, recipes: Sequence[Recipe], progress: Progress | None) -> list[np.ndarray]:
@@ -57,18 +88,19 @@ def _draw(model: Model, recipes: Sequence[Recipe], progress: Progress | None) ->
 
     extra = {"eta": 0.0} if "eta" in inspect.signature(model.pipeline.scheduler.step).parameters else {}
     made = model.pipeline(
-        prompt=[first.prompt] * len(recipes),
+        prompt=[recipe.prompt for recipe in recipes],
         negative_prompt=[first.negative_prompt] * len(recipes),
         num_inference_steps=first.steps,
         guidance_scale=first.guidance,
-        width=first.width,
-        height=first.height,
+        width=first.width // first.enlarge,
+        height=first.height // first.enlarge,
         generator=[torch.Generator("cpu").manual_seed(recipe.seed) for recipe in recipes],
         output_type="np",
         callback_on_step_end=stepped,
         **extra,
     ).images
-    return list((np.nan_to_num(np.asarray(made)) * 255).round().clip(0, 255).astype(np.uint8))
+    pictures = list((np.nan_to_num(np.asarray(made)) * 255).round().clip(0, 255).astype(np.uint8))
+    return [enlarge(model.upscaler, picture_HWC, first.enlarge) for picture_HWC in pictures] if first.enlarge > 1 else pictures
 
 
 def pixel_hash(picture_HWC: np.ndarray) -> str:

@@ -98,7 +98,7 @@ def keyword_shares(model: Model, recipe: Recipe, render: Callable[[Recipe], np.n
             grid = by_word_WP.reshape(len(words), 1, height, positions // height)
             seen.setdefault(layer, []).append(torch.nn.functional.interpolate(grid, (rows, columns), mode="bilinear")[:, 0].cpu())
 
-    with model.lock:
+    with model.lock, model.in_torch():
         before = dict(unet.attn_processors)
         recorders = {name: _Recorder(name, keep, recipe.guidance > 1) if name.endswith("attn2.processor") else processor for name, processor in before.items()}
         try:

@@ -16,7 +16,7 @@ How much the base keeps depends on the distance (field trials moved it by .1 to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from math import factorial
 
@@ -30,7 +30,7 @@ METHOD = "shapley-exact"
 DISTANCE = "rms-32"
 UNRELATED = 0.389
 PLAYERS_MAX = 5
-Render = Callable[[Recipe], np.ndarray]  # recipe -> uint8 RGB picture_HWC, before any watermark
+Render = Callable[[Sequence[Recipe]], list[np.ndarray]]  # recipes -> uint8 RGB pictures_HWC, before any watermark
 
 
 def distance(one_HWC: np.ndarray, other_HWC: np.ndarray) -> float:
@@ -55,7 +55,7 @@ def shapley_values(players: tuple[str, ...], value: Callable[[frozenset[str]], f
 
 
 def shapley_scores(recipe: Recipe, picture_HWC: np.ndarray, render: Render) -> Scores:
-    """Scores of a picture by `render`ing its coalitions. Costs 2ⁿ − 1 renders for n styles of weight above 0.
+    """Scores of a picture by `render`ing its coalitions, all in one call. Costs 2ⁿ − 1 renders for n styles of weight above 0.
 
     Raises InvalidInput above five styles.
     """
@@ -63,16 +63,10 @@ def shapley_scores(recipe: Recipe, picture_HWC: np.ndarray, render: Render) -> S
     idle = [style.name for style in recipe.styles if style.weight == 0]
     if len(players) > PLAYERS_MAX:
         raise InvalidInput(f"exact credit for {len(players)} styles takes {2 ** len(players)} renders; mix at most {PLAYERS_MAX}")
-    values: dict[str, float] = {}
-
-    def value(coalition: frozenset[str]) -> float:
-        if coalition == frozenset(players):
-            made = 1.0
-        else:
-            styles = tuple(style for style in recipe.styles if style.name in coalition)
-            made = max(0.0, 1.0 - distance(render(recipe.model_copy(update={"styles": styles})), picture_HWC) / UNRELATED)
-        values["v(" + "+".join(sorted(coalition)) + ")"] = made
-        return made
-
-    shares = shapley_values(players, value)
+    smaller = [frozenset(some) for size in range(len(players)) for some in combinations(players, size)]
+    recipes = [recipe.model_copy(update={"styles": tuple(style for style in recipe.styles if style.name in some)}) for some in smaller]
+    rendered = dict(zip(smaller, render(recipes) if recipes else [], strict=True))
+    game = {some: max(0.0, 1.0 - distance(made_HWC, picture_HWC) / UNRELATED) for some, made_HWC in rendered.items()} | {frozenset(players): 1.0}
+    values = {"v(" + "+".join(sorted(some)) + ")": value for some, value in game.items()}
+    shares = shapley_values(players, lambda some: game[some])
     return Scores(METHOD, DISTANCE, {BASE: values["v()"], **shares, **dict.fromkeys(idle, 0.0)}, values)

@@ -21,7 +21,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tribute.diffusion.training import Schedule, train
+from tribute.diffusion.training import Schedule, start_from, train
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class AutoencoderConfig:
     """Widths from full resolution down; each level but the last halves the side."""
 
     widths: tuple[int, ...] = (16, 32, 64, 128, 128)
-    latent_channels: int = 24
+    latent_channels: int = 64
+    unit_channels: int = 24  # the leading components, which together have unit deviation; the finer ones stay fainter
     layers_per_block: int = 1
     norm_groups: int = 1  # with two channels a group little of a picture's colour is left
     crop: int = 64
     logvar: float = -12.0  # of the posterior
+    latent_noise: float = 0.1  # the decoder sees latents blurred by up to this deviation: a denoiser's are never exact
     edge_weight: float = 1.0
     square_weight: float = 0.5
 
@@ -130,15 +132,28 @@ class PatchBasis:
         return cls(stored["components"], stored["mean"], stored["divisor"])
 
 
-def principal_components(pictures_NHWC: np.ndarray, channels: int, side: int = 16) -> PatchBasis:
-    """The leading components of the patches of uint8 pictures, overall scaled so that latents have unit deviation."""
+def principal_components(pictures_NHWC: np.ndarray, channels: int, unit_channels: int, side: int = 16) -> PatchBasis:
+    """The leading components of the patches of uint8 pictures, scaled so that the first `unit_channels` have unit deviation together."""
     patches = _patches(to_pixels(pictures_NHWC), side).reshape(-1, 3 * side * side)
     mean = patches.mean(0)
-    centred = patches - mean
+    vectors, deviation_C = _leading(patches - mean, channels)
+    overall = deviation_C[:unit_channels].mean().sqrt()  # deviations are √deviation after the division; their mean square is its mean
+    return PatchBasis(vectors, mean, deviation_C.sqrt() * overall)
+
+
+def _leading(centred: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """(components, their deviations_C) of rows whose mean is 0."""
     variance, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
-    deviation_C = variance.flip(0)[:channels].clamp(min=0).sqrt()
-    overall = deviation_C.mean().sqrt()  # deviations are √deviation after the division; their mean square is its mean
-    return PatchBasis(vectors.flip(1)[:, :channels].contiguous(), mean, deviation_C.sqrt() * overall)
+    return vectors.flip(1)[:, :channels].contiguous(), variance.flip(0)[:channels].clamp(min=0).sqrt()
+
+
+def extended(basis: PatchBasis, pictures_NHWC: np.ndarray, channels: int) -> PatchBasis:
+    """`basis` as it is, then the leading components of what it leaves out of uint8 pictures, scaled alike."""
+    centred = _patches(to_pixels(pictures_NHWC), basis.side).reshape(-1, len(basis.mean)) - basis.mean
+    known = centred @ basis.components
+    vectors, deviation_C = _leading(centred - known @ basis.components.T, channels - known.shape[1])
+    overall = (basis.divisor_C / known.square().mean(0).sqrt().sqrt()).mean()
+    return PatchBasis(torch.cat([basis.components, vectors], 1), basis.mean, torch.cat([basis.divisor_C, deviation_C.sqrt() * overall]))
 
 
 @torch.no_grad()
@@ -154,17 +169,23 @@ def _aligned_crops(pictures_NHWC: np.ndarray, config: AutoencoderConfig, batch: 
 
 
 def train_decoder(
-    run: Path, pictures_NHWC: np.ndarray, held_out_NHWC: np.ndarray, basis: PatchBasis, schedule: Schedule, config: AutoencoderConfig
-) -> AutoencoderKL:
+    run: Path, pictures_NHWC: np.ndarray, held_out_NHWC: np.ndarray, basis: PatchBasis, schedule: Schedule, config: AutoencoderConfig,
+    start: dict[str, Tensor] | None = None,
+) -> AutoencoderKL:  # fmt: skip
     """Trains the decoder on uint8 pictures_NHWC; sheets show held-out works above what comes back, psnr.txt how well."""
     torch.manual_seed(schedule.seed)
     autoencoder = build_autoencoder(config)
+    if start is not None:
+        start_from(autoencoder, start)
     parameters = {name: value for name, value in autoencoder.named_parameters() if name.startswith(("decoder.", "post_quant_conv."))}
     held_out_latents = basis.encode_pictures(held_out_NHWC)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
         pixels_BCHW = _aligned_crops(pictures_NHWC, config, schedule.batch, generator)
-        return reconstruction_loss(autoencoder.decode(basis.encode(pixels_BCHW)).sample, pixels_BCHW, config)
+        latent_BCHW = basis.encode(pixels_BCHW)
+        level_B111 = config.latent_noise * torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator)
+        noisy_BCHW = latent_BCHW + level_B111 * torch.randn(latent_BCHW.shape, generator=generator)
+        return reconstruction_loss(autoencoder.decode(noisy_BCHW).sample, pixels_BCHW, config)
 
     def sheet(step: int) -> None:
         from tribute.diffusion.sheets import save_sheet

@@ -2,7 +2,7 @@
 
 Salimans and Ho 2022 (arXiv:2202.00512) for v; a cosine schedule (Nichol and Dhariwal 2021, arXiv:2102.09672) rescaled to zero
 terminal signal (Lin et al. 2023, arXiv:2305.08891), since few latents need little noise to be lost; min-SNR weighting with
-γ = 5 (Hang et al. 2023, arXiv:2303.09556). Captions are dropped for classifier-free guidance (Ho and Salimans 2022).
+with a larger γ (Hang et al. 2023, arXiv:2303.09556). Captions are dropped for classifier-free guidance (Ho and Salimans 2022).
 
 Axes: B batch, C latent channels, H height, W width, T tokens, D text width.
 """
@@ -18,7 +18,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from tribute.diffusion.training import Schedule, train
+from tribute.diffusion.training import Schedule, start_from, train
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class DenoiserConfig:
     widths: tuple[int, ...] = (128, 256)
     layers_per_block: int = 1
     head_width: int = 64
-    latent_channels: int = 24
+    latent_channels: int = 64
     text_width: int = 256
     sample_size: int = 8
     caption_dropout: float = 0.1
-    snr_gamma: float = 5.0
+    snr_gamma: float = 20.0  # the finest latents are faint: with 5 their last noise was left in the picture
 
 
 def build_denoiser(config: DenoiserConfig) -> UNet2DConditionModel:
@@ -70,16 +70,20 @@ class Examples:
     weights_N: Tensor
 
 
+def draw_batch(examples: Examples, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(latents_BCHW, ids_BT): random examples by their weights, each with one of its captions."""
+    at_B = torch.multinomial(examples.weights_N, batch, replacement=True, generator=generator)
+    pick_B = torch.rand(batch, generator=generator)
+    rows = [examples.captions[at][int(pick * len(examples.captions[at]))] for at, pick in zip(at_B.tolist(), pick_B.tolist(), strict=True)]
+    return examples.latents_NCHW[at_B], examples.token_ids[torch.tensor(rows)]
+
+
 def v_loss(
     denoiser: Callable[..., Any], examples: Examples, encode: Callable[[Tensor], Tensor], scheduler: DDIMScheduler,
     batch: int, config: DenoiserConfig, empty_ids_T: Tensor, generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
     """Min-SNR-weighted mean squared error of v for one random batch."""
-    at_B = torch.multinomial(examples.weights_N, batch, replacement=True, generator=generator)
-    latent_BCHW = examples.latents_NCHW[at_B]
-    pick_B = torch.rand(batch, generator=generator)
-    rows = [examples.captions[at][int(pick * len(examples.captions[at]))] for at, pick in zip(at_B.tolist(), pick_B.tolist(), strict=True)]
-    ids_BT = examples.token_ids[torch.tensor(rows)]
+    latent_BCHW, ids_BT = draw_batch(examples, batch, generator)
     dropped_B = torch.rand(batch, generator=generator) < config.caption_dropout
     ids_BT = torch.where(dropped_B[:, None], empty_ids_T, ids_BT)
     noise_BCHW = torch.randn(latent_BCHW.shape, generator=generator)
@@ -100,11 +104,13 @@ def v_loss(
 
 def train_denoiser(
     run: Path, examples: Examples, encode: Callable[[Tensor], Tensor], empty_ids_T: Tensor, schedule: Schedule,
-    config: DenoiserConfig, sheet: Callable[[UNet2DConditionModel, int], None],
+    config: DenoiserConfig, sheet: Callable[[UNet2DConditionModel, int], None], start: dict[str, Tensor] | None = None,
 ) -> UNet2DConditionModel:  # fmt: skip
     """Trains the base on the commons. `encode` is the frozen text encoder; `sheet` draws sample pictures."""
     torch.manual_seed(schedule.seed)
     denoiser = build_denoiser(config)
+    if start is not None:
+        start_from(denoiser, start)
     scheduler = build_scheduler()
     parameters = dict(denoiser.named_parameters())
 

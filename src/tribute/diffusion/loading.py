@@ -9,16 +9,20 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from tribute.records import StyleUse, Unknown, Unreadable, sha256
+from tribute.records import InvalidInput, NotInstalled, StyleUse, Unknown, Unreadable, sha256
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+STUDENT = "few_step_student"  # no style can have this name: theirs have no underscore
+LATENTS_AT_ONCE = 4096  # latent positions that one call of the denoiser takes: 64 pictures of 8×8, or one of 64×64
+Wear = Sequence[StyleUse]  # the styles of one picture
 
 
 def best_device() -> str:
@@ -40,9 +44,13 @@ def best_dtype(device: str) -> torch.dtype:
 
 @dataclass
 class Model:
-    """A resident pipeline. `multiple` is what width and height must be multiples of; `lock` is held while it draws."""
+    """A resident pipeline. `multiple` is what width and height must be multiples of; `lock` is held while it draws.
+
+    `student` is the path of the adapter that draws in few steps, and `upscaler` doubles the side; None where the folder has none.
+    """
 
     name: str
+    folder: Path
     pipeline: Any
     sha256: str
     snapshot: str | None
@@ -51,6 +59,9 @@ class Model:
     multiple: int
     native: int
     max_tokens: int
+    student: Path | None = None
+    engine: Any = None  # what runs the denoiser instead of torch, or None
+    upscaler: Any = None
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -64,17 +75,99 @@ class Model:
         """Pixels a side that are still drawn: four times what it was trained at."""
         return min(2048, 4 * self.native)
 
-    def use_styles(self, styles: Sequence[StyleUse], read: Any) -> None:
-        """Makes exactly these adapters active; `read(sha256)` gives an adapter's bytes. Weight 0 means not active."""
-        active = [style for style in styles if style.weight > 0]
-        for style in active:
-            if self.adapters.get(style.name) != style.adapter_sha256:
-                self._load(style, read(style.adapter_sha256))
-        if active:
-            self.pipeline.enable_lora()
-            self.pipeline.set_adapters([style.name for style in active], [style.weight for style in active])
-        elif self.adapters:
-            self.pipeline.disable_lora()
+    @property
+    def size(self) -> int:
+        """Pixels a side of its pictures, where nothing else is asked."""
+        return self.native * self.enlarges
+
+    @property
+    def enlarges(self) -> Literal[1, 2]:
+        """How many times the side of a drawn picture its pictures have by default."""
+        return 2 if self.upscaler is not None else 1
+
+    def rows_at_once(self, width: int, height: int) -> int:
+        """How many pictures of this drawn size share a batch."""
+        return max(1, LATENTS_AT_ONCE * self.multiple**2 // (4 * width * height))
+
+    def wear(self, rows: Sequence[Wear], read: Any, *, student: bool = False, halves: int = 1) -> None:
+        """Makes row r of the next batch wear exactly `rows[r]`, and all of them the student.
+
+        `read(sha256)` gives an adapter's bytes; weight 0 means not worn; `halves` is 2 where guidance doubles the batch. Rows that
+        differ share the batch: each has a factor of its own on every adapter's output, so nobody's adapter touches another's row.
+        """
+        worn = {use.name: use for row in rows for use in row if use.weight > 0}
+        for use in worn.values():
+            if self.adapters.get(use.name) != use.adapter_sha256:
+                self._load(use, read(use.adapter_sha256))
+        if student and STUDENT not in self.adapters:
+            self._load_student()
+        weights = {name: [next((use.weight for use in row if use.name == name), 0.0) for row in rows] for name in worn}
+        active = [*weights, *([STUDENT] if student else [])]
+        if not active:
+            if self.adapters:
+                self.pipeline.disable_lora()
+            self._refresh()
+            return
+        self.pipeline.enable_lora()
+        self.pipeline.set_adapters(active, [*(row[0] for row in weights.values()), *([1.0] if student else [])])
+        uneven = {name: torch.tensor(row * halves, device=self.device, dtype=self.dtype) for name, row in weights.items() if len(set(row)) > 1}
+        if uneven:
+            self._weigh_rows(uneven)
+        else:
+            self._refresh()
+
+    @property
+    def engine_name(self) -> str:
+        return "torch" if self.engine is None else "openvino"
+
+    def _refresh(self) -> None:
+        """Puts the engine to work, unless an adapter changes what it cannot take."""
+        if self.engine is not None and self.engine.covers_adapters():
+            self.engine.attach()
+        elif self.engine is not None:
+            self.engine.detach()
+
+    @contextmanager
+    def in_torch(self) -> Iterator[None]:
+        """For what looks inside the network: within it torch draws, whatever the engine."""
+        engine, self.engine = self.engine, None
+        try:
+            if engine is not None:
+                engine.detach()
+            yield
+        finally:
+            self.engine = engine
+
+    def _weigh_rows(self, factors: dict[str, torch.Tensor]) -> None:
+        from peft.tuners.lora import LoraLayer
+
+        for path, layer in self.pipeline.unet.named_modules():
+            if isinstance(layer, LoraLayer):
+                base = layer.get_base_layer()
+                trailing = 3 if isinstance(base, torch.nn.Conv2d) else 1 if "time_emb" in path else 2
+                for name, factor_B in factors.items():
+                    if name in layer.scaling:
+                        unit = layer.lora_alpha[name] / layer.r[name]
+                        layer.scaling[name] = (factor_B * unit).view(-1, *(1,) * trailing)
+
+    def shares_batches(self, rows: Sequence[Wear]) -> bool:
+        """Whether pictures that wear different styles can be drawn in one batch: not where a style speaks to the text encoder too."""
+        from peft.tuners.lora import LoraLayer
+
+        if self.engine is not None:
+            return False  # each has weights of its own
+        names = {use.name for row in rows for use in row}
+        encoders = [getattr(self.pipeline, part, None) for part in ("text_encoder", "text_encoder_2")]
+        layers = [layer for encoder in encoders if encoder is not None for layer in encoder.modules() if isinstance(layer, LoraLayer)]
+        return not any(names & set(layer.scaling) for layer in layers)
+
+    def _load_student(self) -> None:
+        if self.student is None:
+            raise InvalidInput(f"model {self.name!r} has no few-step student; give steps and guidance instead")
+        from safetensors.torch import load_file
+
+        self.pipeline.load_lora_weights(load_file(self.student), adapter_name=STUDENT)
+        self.adapters[STUDENT] = STUDENT
 
     def _load(self, style: StyleUse, data: bytes) -> None:
         from safetensors.torch import load
@@ -127,8 +220,40 @@ def _cited_snapshot(path: Path) -> str | None:
     return cited if isinstance(cited, str) else None
 
 
-def load_model(name: str, device: str | None = None, dtype: torch.dtype | None = None) -> Model:
-    """Loads a pipeline to stay resident. Raises Unknown for what is no SD 1.x/2.x/XL model, Unreadable for damaged weights."""
+ENGINES = ("auto", "torch", "openvino")
+
+
+def build_engine(denoiser: Any, engine: str, device: str, dtype: torch.dtype) -> Any:
+    """What runs the denoiser instead of torch, or None. Raises Unknown, or NotInstalled where it is asked for and cannot run here."""
+    from tribute.diffusion.engine import Engine, suits
+
+    if engine not in ENGINES:
+        raise Unknown.of("engine", engine, ENGINES)
+    if engine == "torch" or not suits(denoiser, device):
+        if engine == "openvino":
+            raise NotInstalled("this model does not run in OpenVINO here; install it with pip install 'tribute[fast]', or use the engine torch")
+        return None
+    return Engine(denoiser, dtype)
+
+
+def load_upscaler(folder: Path, device: str, dtype: torch.dtype) -> Any:
+    """The upscaler in a model's folder, or None where there is none. Raises Unreadable for damaged weights."""
+    if not folder.is_dir():
+        return None
+    from tribute.diffusion.upscaler import Upscaler
+
+    try:
+        upscaler = Upscaler.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise Unreadable(f"the upscaler in {folder} cannot be loaded: {str(error).splitlines()[0][:300]}") from error
+    return upscaler.to(device, memory_format=torch.channels_last).eval()
+
+
+def load_model(name: str, device: str | None = None, dtype: torch.dtype | None = None, engine: str = "auto") -> Model:
+    """Loads a pipeline to stay resident. `engine` is torch, openvino, or auto: OpenVINO where it is installed and gains.
+
+    Raises Unknown for what is no SD 1.x/2.x/XL model, Unreadable for damaged weights, NotInstalled.
+    """
     import diffusers
     import transformers
 
@@ -158,9 +283,13 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
     if device == "cpu":
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
+    runner = build_engine(pipeline.unet, engine, device, dtype)
+    upscaler = load_upscaler(folder / "upscaler", device, dtype)
+    student = folder / "student" / "pytorch_lora_weights.safetensors"
     scale = pipeline.vae_scale_factor
     return Model(
         name=folder.name if Path(name).expanduser().exists() else name,
+        folder=folder,
         pipeline=pipeline,
         sha256=weights_hash(folder),
         snapshot=_cited_snapshot(folder / "tribute.json"),
@@ -169,4 +298,7 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         multiple=scale,
         native=pipeline.unet.config.sample_size * scale,
         max_tokens=pipeline.tokenizer.model_max_length,
+        student=student if student.is_file() else None,
+        engine=runner,
+        upscaler=upscaler,
     )

@@ -1,6 +1,6 @@
 """The starter model's training, stage by stage; each is a function of a snapshot's works and a run folder.
 
-    basis → (autoencoder, text) → denoiser → one adapter a style → assemble
+    basis → (autoencoder → upscaler, text) → denoiser → one adapter a style → student → assemble
 
 Every stage resumes where it stopped.
 """
@@ -23,23 +23,34 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tribute.collection.picture import open_picture
 from tribute.diffusion.adapters import StyleConfig, train_style
-from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, principal_components, train_decoder, train_encoder
+from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, decode_pictures, extended, principal_components, train_decoder, train_encoder
+from tribute.diffusion.balance import drawing_weights
 from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, train_denoiser
-from tribute.diffusion.text import TextConfig, tokens_of, train_text_encoder
+from tribute.diffusion.features import features
+from tribute.diffusion.student import StudentConfig, train_student
+from tribute.diffusion.text import TextConfig, end_states, tokens_of, train_text_encoder
+from tribute.diffusion.towers import Towers, TowersConfig, train_towers
 from tribute.diffusion.training import Schedule
+from tribute.diffusion.upscaler import Upscaler, UpscalerConfig, train_upscaler
 from tribute.diffusion.wording import captions, held_out, tinted
 from tribute.records import Work
 
+ADAPTER = "pytorch_lora_weights.safetensors"
 SIDE = 128  # pixels that the starter learns and draws
+RECOLOURED = 0.35  # how often a recoloured copy is drawn, to once for its work
 Read = Callable[[str], bytes]  # picture hash -> PNG bytes
 Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and Chinese
 
 BASIS_PICTURES = 3000
-DECODER = Schedule(steps=2400, batch=16, learning_rate=1e-3, warmup=100, decay=0.4, ema_half_life=50, sheet_every=250, weight_decay=0.0)
+UPSCALER_PICTURES = 2000
+DECODER = Schedule(steps=1800, batch=16, learning_rate=8e-4, warmup=50, decay=0.5, ema_half_life=50, sheet_every=300, weight_decay=0.0)
 ENCODER = Schedule(steps=1000, batch=16, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=30, weight_decay=0.0)
+UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
-DENOISER = Schedule(steps=2500, batch=48, learning_rate=6e-4, warmup=200, decay=0.25, ema_half_life=100, sheet_every=600)
-STYLE = Schedule(steps=70, batch=32, learning_rate=1.5e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000)
+DENOISER = Schedule(steps=1850, batch=96, learning_rate=6e-4, warmup=200, decay=0.3, ema_half_life=100, sheet_every=300)
+STYLE = Schedule(steps=100, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000)
+STUDENT = Schedule(steps=300, batch=32, learning_rate=6e-4, warmup=30, decay=0.5, ema_half_life=20, sheet_every=10_000)
+TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
     "portrait of a person, brown hair, glasses", "蓝色的心", "猫脸", "一朵红色的花", "太阳", "汽车",
@@ -64,23 +75,52 @@ def split(works: Sequence[Work]) -> tuple[list[Work], list[Work]]:
     return [work for work in works if not held_out(work)], [work for work in works if held_out(work)]
 
 
-def basis(run: Path, works: Sequence[Work], read: Read) -> None:
-    """What the latents are; the stages after it need nothing else of the autoencoder to begin."""
+def basis(run: Path, works: Sequence[Work], read: Read, *, start: Path | None = None) -> None:
+    """What the latents are; the stages after it need nothing else of the autoencoder to begin. `start`: earlier runs to extend."""
     trained, _ = split(works)
+    config = AutoencoderConfig()
     run.mkdir(parents=True, exist_ok=True)
     every = max(1, len(trained) // BASIS_PICTURES)
-    principal_components(load_pictures(trained[::every], read), AutoencoderConfig().latent_channels).save(run / "basis.safetensors")
+    pictures_NHWC = load_pictures(trained[::every], read)
+    if start is None:
+        given = principal_components(pictures_NHWC, config.latent_channels, config.unit_channels)
+    else:
+        given = extended(PatchBasis.load(start / "parts" / "basis.safetensors"), pictures_NHWC, config.latent_channels)
+    given.save(run / "basis.safetensors")
 
 
-def autoencoder(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None:
-    """The decoder, then the encoder. `parts` holds basis.safetensors."""
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """A diffusers component's weights."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "diffusion_pytorch_model.safetensors")
+
+
+def autoencoder(run: Path, works: Sequence[Work], read: Read, *, parts: Path, start: Path | None = None) -> None:
+    """The decoder, then the encoder. `parts` holds basis.safetensors; `start`: earlier runs whose weights it begins with."""
     trained, held = split(works)
     given, config = PatchBasis.load(parts / "basis.safetensors"), AutoencoderConfig()
     pictures_NHWC = load_pictures(trained, read)
-    model = train_decoder(run / "decoder", pictures_NHWC, load_pictures(held[:: max(1, len(held) // 192)], read), given, DECODER, config)
+    held_NHWC = load_pictures(held[:: max(1, len(held) // 192)], read)
+    begin = weights_of(start / "autoencoder" / "vae") if start else None
+    model = train_decoder(run / "decoder", pictures_NHWC, held_NHWC, given, DECODER, config, begin)
     model = train_encoder(run / "encoder", model, pictures_NHWC, given, ENCODER, config)
     model.register_to_config(scaling_factor=1.0)  # the components are scaled already
     model.save_pretrained(run / "vae")
+
+
+def upscaler(run: Path, works: Sequence[Work], read: Read, *, parts: Path, vae: Path) -> None:
+    """Twice the side. `vae` is the autoencoder whose decoder it follows."""
+    trained, _ = split(works)
+    chosen = trained[:: max(1, len(trained) // UPSCALER_PICTURES)]
+    given = PatchBasis.load(parts / "basis.safetensors")
+    decoder = AutoencoderKL.from_pretrained(vae).to(memory_format=torch.channels_last).eval()
+    plain_NHWC = load_pictures(chosen, read)
+    latents_NCHW = given.encode_pictures(plain_NHWC)
+    generator = torch.Generator().manual_seed(UPSCALER.seed)
+    blur_N111 = 0.3 * torch.rand(len(chosen), 1, 1, 1, generator=generator)
+    soft_NHWC = decode_pictures(decoder, latents_NCHW + blur_N111 * torch.randn(latents_NCHW.shape, generator=generator))
+    train_upscaler(run, load_pictures(chosen, read, 2 * SIDE), plain_NHWC, soft_NHWC, UPSCALER, UpscalerConfig()).save_pretrained(run / "upscaler")
 
 
 def text(run: Path, works: Sequence[Work], read: Read) -> None:
@@ -88,6 +128,23 @@ def text(run: Path, works: Sequence[Work], read: Read) -> None:
     tokenizer, model, _ = train_text_encoder(run, split(works)[0], TEXT, TextConfig())
     tokenizer.save_pretrained(run / "tokenizer")
     model.save_pretrained(run / "text_encoder")
+
+
+def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None:
+    """Pictures and words in one space. `parts` holds tokenizer/ and text_encoder/."""
+    trained, _ = split(works)
+    tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
+    encoder = CLIPTextModel.from_pretrained(parts / "text_encoder").eval()
+    said = [[*captions(work, *(work.style,) * 2)[:1], *work.captions_en[:3], *work.captions_zh[:1] * 2, *work.captions_zh[:3]] for work in trained]
+    row_of = {text: row for row, text in enumerate(dict.fromkeys(text for row in said for text in row))}
+    concepts = {concept: at for at, concept in enumerate(sorted({work.concept for work in trained}))}
+    with torch.inference_mode():
+        ids_NT = tokens_of(tokenizer, list(row_of))
+        states_MD = torch.cat([end_states(encoder, ids_NT[at : at + 256]) for at in range(0, len(ids_NT), 256)])
+    train_towers(
+        run, features(load_pictures(trained, read)).pooled_NF, states_MD.clone(), [[row_of[text] for text in row] for row in said],
+        torch.tensor([concepts[work.concept] for work in trained]), TOWERS, TowersConfig(),
+    ).save_pretrained(run / "towers")  # fmt: skip
 
 
 def frozen_text(folder: Path) -> tuple[CLIPTokenizer, Callable[[Tensor], Tensor]]:
@@ -104,21 +161,23 @@ def frozen_text(folder: Path) -> tuple[CLIPTokenizer, Callable[[Tensor], Tensor]
 
 
 def build_examples(
-    works: Sequence[Work], pictures_NHWC: np.ndarray, hands: Hands, basis: PatchBasis, tokenizer: CLIPTokenizer, variants: int, seed: int
-) -> Examples:
-    """Latents with their captions; `variants` recoloured copies of each work that has one main colour."""
+    works: Sequence[Work], pictures_NHWC: np.ndarray, hands: Hands, basis: PatchBasis, tokenizer: CLIPTokenizer, variants: int, seed: int,
+    weights_N: Tensor | None = None,
+) -> Examples:  # fmt: skip
+    """Latents with their captions; `variants` recoloured copies, drawn less often, of each work that has one main colour."""
+    weights = (torch.ones(len(works)) if weights_N is None else weights_N).tolist()
     rng = np.random.default_rng(seed)
     texts: list[list[str]] = []
     extra_texts: list[list[str]] = []
     extra_pictures: list[np.ndarray] = []
-    for work, picture_HWC in zip(works, pictures_NHWC, strict=True):
+    for work, picture_HWC, weight in zip(works, pictures_NHWC, list(weights), strict=True):
         own, made = tinted(work, picture_HWC, rng, variants) if variants else ([], [])
         texts.append(captions(work, *hands.get(work.style, (work.style, work.style))) + own)
         extra_texts += [said for _, said in made]
         extra_pictures += [recoloured for recoloured, _ in made]
+        weights += [RECOLOURED * weight] * len(made)
     everything = np.concatenate([pictures_NHWC, np.stack(extra_pictures)]) if extra_pictures else pictures_NHWC
     latents_NCHW = basis.encode_pictures(everything)
-    weights = [0.5 if work.concept == "portrait" else 1.0 for work in works] + [0.35] * len(extra_texts)
     unique = list(dict.fromkeys(said for row in texts + extra_texts for said in row))
     row_of = {said: row for row, said in enumerate(unique)}
     return Examples(
@@ -129,28 +188,36 @@ def build_examples(
     )
 
 
-def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands) -> None:
-    """`parts` holds basis.safetensors, tokenizer/ and text_encoder/; its sheets are drawn through the bare components."""
+def cached_examples(run: Path, works: Sequence[Work], read: Read, parts: Path, tokenizer: CLIPTokenizer, hands: Hands) -> Examples:
+    """The base's training examples, from the run's folder where they are there already."""
     from safetensors.torch import load_file, save_file
 
-    given = PatchBasis.load(parts / "basis.safetensors")
-    tokenizer, encode = frozen_text(parts)
     cache = run / "examples.safetensors"
     run.mkdir(parents=True, exist_ok=True)
     if cache.exists():
         stored = load_file(cache)
-        rows = json.loads((run / "captions.json").read_text())
-        examples = Examples(stored["latents"], rows, stored["ids"], stored["weights"])
-    else:
-        trained, _ = split(works)
-        examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, variants=1, seed=DENOISER.seed)
-        save_file({"latents": examples.latents_NCHW, "ids": examples.token_ids, "weights": examples.weights_N}, cache)
-        (run / "captions.json").write_text(json.dumps(examples.captions))
+        return Examples(stored["latents"], json.loads((run / "captions.json").read_text()), stored["ids"], stored["weights"])
+    trained, _ = split(works)
+    pictures_NHWC = load_pictures(trained, read)
+    weights_N = drawing_weights(trained, features(pictures_NHWC).pooled_NF)
+    given = PatchBasis.load(parts / "basis.safetensors")
+    examples = build_examples(trained, pictures_NHWC, hands, given, tokenizer, variants=1, seed=DENOISER.seed, weights_N=weights_N)
+    (run / "captions.json").write_text(json.dumps(examples.captions))
+    save_file({"latents": examples.latents_NCHW, "ids": examples.token_ids, "weights": examples.weights_N}, cache)
+    return examples
+
+
+def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands, start: Path | None = None) -> None:
+    """`parts` holds basis.safetensors, tokenizer/ and text_encoder/; its sheets are drawn through the bare components."""
+    given = PatchBasis.load(parts / "basis.safetensors")
+    tokenizer, encode = frozen_text(parts)
+    examples = cached_examples(run, works, read, parts, tokenizer, hands)
 
     def sheet(model: UNet2DConditionModel, step: int) -> None:
         save_samples(run / f"sheet-{step:06d}.png", model, given.decode, tokenizer, encode, SHEET_PROMPTS)
 
-    model = train_denoiser(run, examples, encode, tokens_of(tokenizer, [""])[0], DENOISER, DenoiserConfig(), sheet)
+    begin = weights_of(start / "denoiser" / "unet") if start else None
+    model = train_denoiser(run, examples, encode, tokens_of(tokenizer, [""])[0], DENOISER, DenoiserConfig(), sheet, begin)
     model.save_pretrained(run / "unet")
 
 
@@ -162,6 +229,18 @@ def style(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Pa
     examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, variants=0, seed=STYLE.seed)
     model = UNet2DConditionModel.from_pretrained(base / "unet").to(memory_format=torch.channels_last)
     return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], STYLE, StyleConfig())
+
+
+def student(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, styles: dict[str, Path], hands: Hands) -> Path:
+    """The few-step student of the base in `base`, taught with and without the adapters `styles`; returns its safetensors file."""
+    from safetensors.torch import load_file
+
+    tokenizer, encode = frozen_text(parts)
+    examples = cached_examples(base, works, read, parts, tokenizer, hands)
+    model = UNet2DConditionModel.from_pretrained(base / "unet").to(memory_format=torch.channels_last)
+    for name, path in styles.items():
+        model.load_lora_adapter(load_file(path), prefix="unet", adapter_name=name)
+    return train_student(run, model, list(styles), examples, encode, tokens_of(tokenizer, [""])[0], STUDENT, StudentConfig())
 
 
 @torch.no_grad()
@@ -194,6 +273,14 @@ def assemble(runs: Path, out: Path, snapshot: str) -> None:
     AutoencoderKL.from_pretrained(runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")
     UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet").bfloat16().save_pretrained(out / "unet")
     build_scheduler().save_pretrained(out / "scheduler")
+    shutil.copyfile(runs / "parts" / "basis.safetensors", out / "basis.safetensors")
+    if (runs / "upscaler" / "upscaler").exists():
+        Upscaler.from_pretrained(runs / "upscaler" / "upscaler").bfloat16().save_pretrained(out / "upscaler")
+    if (runs / "student" / ADAPTER).exists():
+        (out / "student").mkdir(exist_ok=True)
+        shutil.copyfile(runs / "student" / ADAPTER, out / "student" / ADAPTER)
+    if (runs / "towers" / "towers").exists():
+        Towers.from_pretrained(runs / "towers" / "towers").bfloat16().save_pretrained(out / "towers")
     index: dict[str, Any] = {
         "_class_name": "StableDiffusionPipeline",
         "feature_extractor": [None, None],
@@ -212,5 +299,8 @@ def assemble(runs: Path, out: Path, snapshot: str) -> None:
         "text": {"schedule": asdict(TEXT), "config": asdict(TextConfig())},
         "denoiser": {"schedule": asdict(DENOISER), "config": asdict(DenoiserConfig())},
         "style": {"schedule": asdict(STYLE), "config": asdict(StyleConfig())},
+        "upscaler": {"schedule": asdict(UPSCALER), "config": asdict(UpscalerConfig())},
+        "towers": {"schedule": asdict(TOWERS), "config": asdict(TowersConfig())},
+        "student": {"schedule": asdict(STUDENT), "config": asdict(StudentConfig())},
     }
     (out / "tribute.json").write_text(json.dumps({"snapshot": snapshot, "recipe": recipe}, indent=2) + "\n")

@@ -112,6 +112,22 @@ def _restore(run: Path, parameters: dict[str, nn.Parameter], average: Average, o
     return step
 
 
+@torch.no_grad()
+def start_from(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Begins `module` with another one's weights. Where it is wider, new inputs begin silent and new outputs as they were made.
+
+    Raises InvalidInput where a weight is missing or larger than its place.
+    """
+    for name, value in module.named_parameters():
+        given = weights.get(name)
+        if given is None or given.dim() != value.dim() or any(had > has for had, has in zip(given.shape, value.shape, strict=True)):
+            raise InvalidInput(f"{name} of shape {tuple(value.shape)} cannot start from {None if given is None else tuple(given.shape)}")
+        inside = tuple(slice(0, size) for size in given.shape)
+        if given.shape != value.shape and value.dim() > 1:
+            value[: given.shape[0], given.shape[1] :] = 0.0
+        value[inside] = given.to(value.dtype)
+
+
 def _progress(steps: Iterable[int], total: int, start: int, title: str) -> Any:
     from tqdm import tqdm
 

@@ -6,6 +6,7 @@ Axes: N works, H height, W width, C channel; pictures are uint8 RGB.
 from __future__ import annotations
 
 import colorsys
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,19 @@ HUES = (("red", "红色", 0.0), ("orange", "橙色", 30.0), ("yellow", "黄色",
         ("purple", "紫色", 275.0), ("pink", "粉色", 325.0))  # fmt: skip
 
 
+def held_out_pair(concept: str, style: str) -> bool:
+    """True for one (concept, style) pair in ten: no work of it is trained on."""
+    return concept != "portrait" and int(sha256(f"{concept}|{style}".encode())[:8], 16) % 10 == 0
+
+
+def held_out_work(work: Work) -> bool:
+    """True for one work in twenty."""
+    return int(sha256(work.picture_sha256.encode())[:8], 16) % 20 == 0
+
+
 def held_out(work: Work) -> bool:
-    """True for what is never trained on: 5% of works, and 10% of (concept, style) pairs whole."""
-    pair = int(sha256(f"{work.concept}|{work.style}".encode())[:8], 16) % 10 == 0 and work.concept != "portrait"
-    return pair or int(sha256(work.picture_sha256.encode())[:8], 16) % 20 == 0
+    """True for what is never trained on."""
+    return held_out_pair(work.concept, work.style) or held_out_work(work)
 
 
 def captions(work: Work, hand_en: str, hand_zh: str) -> list[str]:
@@ -44,8 +54,8 @@ class Tint:
     area: float
 
 
-def dominant_tint(picture_HWC: np.ndarray) -> Tint | None:
-    """The hue of most saturated pixels, or None where a picture is mostly grey or of many colours."""
+def dominant_tint(picture_HWC: np.ndarray, least: float = 0.6) -> Tint | None:
+    """The hue of most saturated pixels, or None where a picture is mostly grey, or no hue has the `least` part of what is coloured."""
     small = picture_HWC[::4, ::4].reshape(-1, 3).astype(np.float32) / 255
     top, low = small.max(1), small.min(1)
     coloured = (top - low > 0.25) & (top > 0.25)
@@ -56,7 +66,7 @@ def dominant_tint(picture_HWC: np.ndarray) -> Tint | None:
     nearest = np.abs((hues[:, None] - np.array([hue for *_, hue in HUES])[None] + 180) % 360 - 180).argmin(1)
     counts = np.bincount(nearest, minlength=len(HUES))
     best = int(counts.argmax())
-    if counts[best] < 0.6 * len(hues):
+    if counts[best] < least * len(hues):
         return None
     return Tint(*HUES[best][:2], float(np.median(hues[nearest == best])), counts[best] / len(small))
 
@@ -70,16 +80,22 @@ def recolour(picture_HWC: np.ndarray, degrees: float) -> np.ndarray:
     return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
+def uncoloured(label_en: str, label_zh: str) -> tuple[str, str]:
+    """The labels without the colour that they name: ("green apple", "青苹果") to ("apple", "苹果")."""
+    names = {name for name, *_ in HUES}
+    kept = [word for word in label_en.split() if word not in names]
+    if not kept or len(kept) == len(label_en.split()):
+        return label_en, label_zh
+    bare_zh = re.sub(r"^(?:红|橙|黄|绿|青|蓝|紫|粉红?)色?的?", "", label_zh)
+    return " ".join(kept), bare_zh or label_zh
+
+
 def tinted(work: Work, picture_HWC: np.ndarray, rng: np.random.Generator, variants: int) -> tuple[list[str], list[tuple[np.ndarray, list[str]]]]:
     """Extra captions that name the picture's own colour, and recoloured pictures with captions that name theirs."""
-    tint = dominant_tint(picture_HWC)
+    tint = dominant_tint(picture_HWC) if work.concept != "portrait" else None  # a portrait's caption names its colours
     if tint is None:
         return [], []
-    label_en, label_zh = work.captions_en[0], work.captions_zh[0]
-    if any(name in label_en.split() for name, *_ in HUES):
-        label_en, label_zh = " ".join(label_en.split()[1:]) or label_en, label_zh
-        if any(label_zh.startswith(word[0]) for _, word, _ in HUES):
-            label_zh = label_zh.lstrip("".join(word[0] for _, word, _ in HUES)).removeprefix("色").removeprefix("的") or label_zh
+    label_en, label_zh = uncoloured(work.captions_en[0], work.captions_zh[0])
     own = [f"{tint.name_en} {label_en}", f"{tint.name_zh}{label_zh}", f"{tint.name_zh}的{label_zh}"]
     made = []
     others = [hue for hue in HUES if hue[0] != tint.name_en]

@@ -17,10 +17,11 @@ from tribute.records import sha256
 
 CREDITS_LABEL = "org.tribute.credits"
 WATERMARK_ALGORITHM = "org.tribute.stdm.1"
-STARTS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp", b"GIF8": "image/gif"}  # first bytes -> kind
+SVG = "image/svg+xml"
+STARTS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp", b"GIF8": "image/gif", b"<?xml": SVG, b"<svg": SVG}  # first bytes -> kind
 
 
-def manifest(picture_id: str, title: str, recipe: dict[str, Any], credits: dict[str, Any], artists: dict[str, str]) -> dict[str, Any]:
+def manifest(picture_id: str, title: str, recipe: dict[str, Any], credits: dict[str, Any], artists: dict[str, str], kind: str = "image/png") -> dict[str, Any]:
     """The manifest definition. `artists` maps each style used to its artist's name."""
     agent = {"name": "Tribute", "version": "0.1"}
     created = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE, "softwareAgent": agent}
@@ -36,7 +37,7 @@ def manifest(picture_id: str, title: str, recipe: dict[str, Any], credits: dict[
     return {
         "claim_generator_info": [agent],
         "title": title,
-        "format": "image/png",
+        "format": kind,
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
             {"label": "c2pa.soft-binding", "data": {"alg": WATERMARK_ALGORITHM, "blocks": [{"scope": {}, "value": picture_id}]}},
@@ -45,8 +46,8 @@ def manifest(picture_id: str, title: str, recipe: dict[str, Any], credits: dict[
     }
 
 
-def sign(png: bytes, definition: dict[str, Any], studio: Studio) -> bytes:
-    """The PNG with its signed manifest."""
+def sign(data: bytes, definition: dict[str, Any], studio: Studio) -> bytes:
+    """The file, of the format that the definition names, with its signed manifest."""
     import c2pa
 
     signed = io.BytesIO()
@@ -55,7 +56,7 @@ def sign(png: bytes, definition: dict[str, Any], studio: Studio) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         signer = c2pa.Signer.from_info(info)
-        c2pa.Builder(definition, context=context).sign(signer, "image/png", io.BytesIO(png), signed)
+        c2pa.Builder(definition, context=context).sign(signer, definition["format"], io.BytesIO(data), signed)
     return signed.getvalue()
 
 

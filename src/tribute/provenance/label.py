@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import re
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape, quoteattr, unescape
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -19,6 +19,7 @@ from tribute.records import Recipe
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 VERSION = "tribute"
+NAMESPACE = "https://tribute.example/ns/1"
 
 
 def infotext(recipe: Recipe) -> str:
@@ -34,6 +35,8 @@ def infotext(recipe: Recipe) -> str:
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_sha256[:10],
         "Model": recipe.model.replace(",", " "),
+        **({"Student": "true"} if recipe.student else {}),
+        **({"Hires upscale": recipe.enlarge, "Hires upscaler": "tribute"} if recipe.enlarge > 1 else {}),
         "Version": VERSION,
     }
     return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in settings.items())])
@@ -76,15 +79,41 @@ def labelled_png(picture_HWC: np.ndarray, picture_id: str, recipe: Recipe, credi
     return buffer.getvalue()
 
 
+def labelled_svg(svg: str, picture_id: str, recipe: Recipe, credits: dict[str, object], producer: str) -> bytes:
+    """The SVG with the same in its metadata element, not yet signed."""
+    packet = re.sub(r"<\?xpacket[^>]*\?>", "", xmp(picture_id, producer))
+    told = json.dumps({"id": picture_id, "recipe": recipe.document(), "credits": credits}, ensure_ascii=False)
+    metadata = f"<metadata>{packet}<tribute xmlns={quoteattr(NAMESPACE)}>{escape(told)}</tribute></metadata>"
+    head, opening, rest = svg.partition("<svg")
+    tag, end, body = rest.partition(">")
+    return f"{head}{opening}{tag}{end}{metadata}{body}".encode()
+
+
+def _svg_texts(data: bytes) -> tuple[dict[str, str], str]:
+    """(our JSON by name, the XMP packet) of an SVG; plain text search, since an XML parser would follow what a stranger wrote."""
+    text = data[:4_000_000].decode("utf-8", "replace")
+    told = re.search(r"<tribute xmlns=[^>]{0,100}>([^<]{0,1000000})</tribute>", text)
+    packet = re.search(r"<x:xmpmeta.{0,20000}?</x:xmpmeta>", text, re.DOTALL)
+    return ({"tribute": unescape(told[1])} if told else {}), packet[0] if packet else ""
+
+
 def read_labels(data: bytes) -> dict[str, object]:
     """What a file's metadata says: `parameters`, `tribute`, `digital_source_type`, `aigc`; absent where it says nothing."""
     found: dict[str, object] = {}
     try:
+        if data.lstrip().startswith((b"<?xml", b"<svg")):
+            info, packet = _svg_texts(data)
+            return _told(info, packet)
         with Image.open(io.BytesIO(data)) as picture:
             info = {str(key): str(value) for key, value in picture.info.items() if isinstance(value, str)}
             packet = info.get("XML:com.adobe.xmp") or str(picture.info.get("xmp", b""), "utf-8", "replace")  # type: ignore[arg-type]
     except (OSError, SyntaxError, ValueError, TypeError):
         return found
+    return _told(info, packet)
+
+
+def _told(info: dict[str, str], packet: str) -> dict[str, object]:
+    found: dict[str, object] = {}
     if "parameters" in info:
         found["parameters"] = info["parameters"][:20_000]
     with contextlib.suppress(KeyError, ValueError, RecursionError):

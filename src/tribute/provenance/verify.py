@@ -8,7 +8,7 @@ from typing import Any
 
 from tribute.collection.picture import open_picture
 from tribute.provenance import watermark
-from tribute.provenance.credentials import STARTS, read_credentials
+from tribute.provenance.credentials import STARTS, SVG, read_credentials
 from tribute.provenance.label import SOURCE_TYPE, read_labels
 from tribute.records import InvalidPicture
 
@@ -40,7 +40,7 @@ def verify(data: bytes, name: str, root: bytes | None) -> Findings:
     mime = next((kind for start, kind in STARTS.items() if data.startswith(start)), "")
     signature: dict[str, Any] = read_credentials(data, mime, root) if mime else {"state": "none"}
     try:
-        marked = watermark.read(open_picture(data, name))
+        marked = None if mime == SVG else watermark.read(open_picture(data, name))  # outlines carry no watermark
     except InvalidPicture as error:
         if signature["state"] == "none":
             raise

@@ -9,7 +9,8 @@ TributeError
 ├── NotAllowed(ValueError)       consent is missing or was withdrawn
 ├── InsufficientFunds(ValueError)
 ├── Conflict(ValueError)         an idempotency key used before for something else
-└── Unreadable(TributeError)     stored data that no longer matches its hash
+├── Unreadable(TributeError)     stored data that no longer matches its hash
+└── NotInstalled(TributeError)   an optional part, with the command that installs it
 
 Faces turn any of them into one line and exit code 2; everything else is our own bug.
 """
@@ -67,6 +68,10 @@ class Conflict(TributeError, ValueError):
 
 
 class Unreadable(TributeError):
+    pass
+
+
+class NotInstalled(TributeError):
     pass
 
 
@@ -199,11 +204,14 @@ class Recipe(Record):
     guidance: float = Field(ge=1.0, le=30.0)
     width: int = Field(ge=8, le=2048)
     height: int = Field(ge=8, le=2048)
+    enlarge: Literal[1, 2, 4, 8] = 1  # width and height are those of the picture; it is drawn this many times smaller
+    student: bool = False  # drawn by the model's few-step student
     scheduler: str
     model: str  # folder name or hub id
     model_sha256: str  # over the weights
     snapshot: str | None  # None: the model cites none, so its base is unknown
     dtype: str
+    engine: str = "torch"
 
     @field_validator("styles")
     @classmethod

@@ -41,7 +41,7 @@ def pinned(run: Path) -> str:
         raise InvalidInput(f"{run} does not say what it was trained on; train it again") from error
 
 
-def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: tuple[str, ...], output: Path) -> None:
+def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: tuple[str, ...], output: Path, start: Path | None = None) -> None:
     """Runs a recipe, or for `assemble` writes the model with its adapters, collection and terms to `output`."""
     parts = runs / "parts"
     parts.mkdir(parents=True, exist_ok=True)
@@ -62,15 +62,24 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
     read = workshop.blobs.get
     pin(parts if stage == "basis" else runs / stage, snapshot)
     if stage == "basis":
-        recipes.basis(parts, works, read)
+        recipes.basis(parts, works, read, start=start)
     elif stage == "autoencoder":
-        recipes.autoencoder(runs / "autoencoder", works, read, parts=parts)
+        recipes.autoencoder(runs / "autoencoder", works, read, parts=parts, start=start)
+    elif stage == "upscaler":
+        recipes.upscaler(runs / "upscaler", works, read, parts=parts, vae=runs / "autoencoder" / "vae")
+    elif stage == "towers":
+        recipes.towers(runs / "towers", works, read, parts=parts)
+    elif stage == "student":
+        base = runs / "denoiser"
+        adapters = {name: runs / f"style-{name}" / recipes.ADAPTER for name in STYLES}
+        there = {name: path for name, path in adapters.items() if path.exists()}
+        recipes.student(runs / "student", works, read, parts=parts, base=base, styles=there, hands=HANDS)
     elif stage == "text":
         recipes.text(runs / "text", works, read)
         for name in ("tokenizer", "text_encoder"):
             shutil.copytree(runs / "text" / name, parts / name, dirs_exist_ok=True)
     else:
-        recipes.denoiser(runs / "denoiser", works, read, parts=parts, hands=HANDS)
+        recipes.denoiser(runs / "denoiser", works, read, parts=parts, hands=HANDS, start=start)
 
 
 def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, path: Path) -> Style:
@@ -97,7 +106,7 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path) -> None
     (output / "styles").mkdir()
     for name in STYLES:
         run = runs / f"style-{name}"
-        path = run / "pytorch_lora_weights.safetensors"
+        path = run / recipes.ADAPTER
         with workshop.database.reading() as connection:
             consent = allows(in_force(connection, SOURCES[name].artist.id), "style")
         if path.exists() and consent is not None:

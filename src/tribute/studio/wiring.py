@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     home: Path = Path("~/.local/share/tribute")
     database: str | None = None  # SQLAlchemy URL; by default an SQLite file in `home`
     model: str = "starter"
+    engine: str = "auto"  # auto, torch or openvino
     price_minor: int = Field(default=50, gt=0, le=10**9)
     currency: str = Field(default="CNY", pattern=r"^[A-Z]{3}$")
     platform_bp: int = Field(default=3000, ge=0, le=10_000)
@@ -63,7 +64,7 @@ class Workshop:
         name = name or self.settings.model
         if name == "starter" and not (STARTER / "model_index.json").is_file():
             raise Unknown(f"the starter model is not in {STARTER}; reinstall tribute, or give --model FOLDER")
-        return load_model(str(STARTER) if name == "starter" else name)
+        return load_model(str(STARTER) if name == "starter" else name, engine=self.settings.engine)
 
     def picture(self, reference: str) -> tuple[Picture, str]:
         """The picture of an id or a file, and how it was recognised: id, file, signature or watermark. Raises Unknown or InvalidPicture."""

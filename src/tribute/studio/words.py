@@ -17,6 +17,7 @@ ZH = {
     "Who made it": "谁创作了它",
     "Every picture is sealed, and its artists are paid when it is kept.": "每张图片都有封印；图片被保留时，艺术家会得到报酬。", "weight": "权重",
     "snapshot before": "先前的快照", "after": "之后", "adapter deleted": "已删除的适配器",
+    "not made here, so not sealed": "不是在这里创作的，因此没有封印", "figure": "指标", "value": "数值", "target": "目标", "ceiling": "上限", "met": "达标",
     "Tribute": "致敬",
 }  # fmt: skip
 

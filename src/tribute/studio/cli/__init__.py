@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tribute.studio.cli import artists, collection, make, money, serve, train
+from tribute.studio.cli import artists, collection, evaluate, make, money, serve, train
 
 app = typer.Typer(
     name="tribute",
@@ -19,7 +19,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (make.create, make.verify, make.credit, money.download, money.topup, money.settle, money.statement, money.balance, train.train, serve.studio):
+for command in (
+    make.create,
+    make.upscale,
+    make.svg,
+    make.verify,
+    make.credit,
+    money.download,
+    money.topup,
+    money.settle,
+    money.statement,
+    money.balance,
+    train.train,
+    evaluate.evaluate,
+    serve.studio,
+):
     app.command()(command)
 app.add_typer(collection.app, name="collection")
 app.add_typer(artists.app, name="artist")

@@ -1,4 +1,4 @@
-"""create, verify, credit."""
+"""create, upscale, svg, verify, credit."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ def create(
     style: Annotated[list[str] | None, typer.Option("--style", help="NAME or NAME:WEIGHT (0 to 2); repeat it to mix.")] = None,
     seed: Annotated[int | None, typer.Option(help="0 to 4294967295; drawn at random if not given.")] = None,
     count: Annotated[int, typer.Option(help="How many pictures, with seeds one apart.")] = 1,
-    steps: Annotated[int, typer.Option(help="Denoising steps, 1 to 150.")] = 24,
-    guidance: Annotated[float, typer.Option(help="How closely to follow the prompt, 1 to 30.")] = 4.0,
+    full: Annotated[bool, typer.Option("--full", help="Draw in all guided steps, not with the model's few-step student.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 150; 24 by default. Draws in full.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt, 1 to 30; 4 by default. Draws in full.")] = None,
     negative: Annotated[str, typer.Option("--negative", help="What the picture should not show.")] = "",
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; the model's own by default.")] = None,
+    enlarge: Annotated[int | None, typer.Option(help="How many times smaller it is drawn, then enlarged: 1, 2, 4 or 8; 2 where the model can.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path(),
     model: Model = None,
     as_json: Json = False,
@@ -45,10 +47,11 @@ def create(
     from tribute.store.blobs import write_file
     from tribute.studio.wiring import open_workshop
 
-    wide = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "128x128")
+    wide = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "256x256")
     if not wide:
-        raise InvalidInput(f"size {size!r} is not WIDTHxHEIGHT; write it like 128x128")
-    given = {"negative_prompt": negative, "seed": secrets.randbelow(2**32) if seed is None else seed, "count": count, "steps": steps, "guidance": guidance}
+        raise InvalidInput(f"size {size!r} is not WIDTHxHEIGHT; write it like 256x256")
+    given = {"negative_prompt": negative, "seed": secrets.randbelow(2**32) if seed is None else seed, "count": count}
+    given |= {"full": full, "steps": steps, "guidance": guidance, "enlarge": enlarge}
     given |= {"width": int(wide[1]), "height": int(wide[2])} if size else {}
     ask = _ask(prompt, style or [], given)
     if output.exists() and not output.is_dir():
@@ -79,7 +82,7 @@ def _with_progress(workshop: Any, ask: Any, model_name: str | None, quiet: bool)
     console = Console(stderr=True)
     hidden = quiet or not sys.stderr.isatty()
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task(say("drawing"), total=ask.steps)
+        task = bar.add_task(say("drawing"), total=None)
         return commission(
             workshop.desk(),
             workshop.model(model_name),
@@ -106,6 +109,95 @@ def show_credits(workshop: Any, picture: Picture, credits: Credits) -> None:
     table(("made by", "style", "share"), rows, f"{say('method')}: {credits.method} ({credits.distance})   {say('price')}: {price}")
     if credits.note:
         typer.echo(f"{say('notes')}: {credits.note}")
+
+
+def upscale(
+    picture: Annotated[str, typer.Argument(help="A picture's id, its file, or any other picture file.")],
+    times: Annotated[int, typer.Option(help="How many times the side: 2, 4 or 8.")] = 2,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the larger picture.")] = Path(),
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Enlarge a picture. One made here is drawn again and sealed anew; any other file is enlarged as it is, without a seal."""
+    from tribute.commission import larger
+    from tribute.records import InvalidInput, Unknown
+    from tribute.store.blobs import write_file
+    from tribute.studio.wiring import open_workshop
+
+    if times not in (2, 4, 8):
+        raise InvalidInput(f"--times {times} is not 2, 4 or 8")
+    if output.exists() and not output.is_dir():
+        raise InvalidInput(f"{output} is not a folder; give one for the picture to go to")
+    workshop = open_workshop()
+    try:
+        found, _ = workshop.picture(picture)
+    except Unknown:
+        if not Path(picture).is_file():
+            raise
+        _enlarge_file(workshop, Path(picture), times, output, model, as_json)
+        return
+    (made,) = _with_progress(workshop, larger(found, times), model, quiet=as_json)
+    path = output / f"tribute-{made.id}.png"
+    output.mkdir(parents=True, exist_ok=True)
+    write_file(path, workshop.blobs.get(made.file_sha256))
+    if as_json:
+        print_json({**made.document(), "path": str(path)})
+    else:
+        typer.echo(f"{say('picture')}: {path}   {say('id')} {made.id}   {made.recipe.width}×{made.recipe.height}")
+
+
+def _enlarge_file(workshop: Any, path: Path, times: int, output: Path, model_name: str | None, as_json: bool) -> None:
+    import numpy as np
+
+    from tribute.collection.picture import open_picture, png_bytes, read_limited
+    from tribute.diffusion.upscaler import enlarge
+    from tribute.records import InvalidInput
+    from tribute.store.blobs import write_file
+
+    picture = open_picture(read_limited(path), path.name)
+    if max(picture.size) * times > 4096:
+        raise InvalidInput(f"{path.name} is {picture.width}×{picture.height}; {times} times that is more than 4096 a side")
+    upscaler = workshop.model(model_name).upscaler
+    if upscaler is None:
+        raise InvalidInput("this model has no upscaler; use the starter's")
+    from PIL import Image
+
+    made = Image.fromarray(enlarge(upscaler, np.asarray(picture.convert("RGB")), times))
+    output.mkdir(parents=True, exist_ok=True)
+    to = output / f"{path.stem}-{made.width}x{made.height}.png"
+    write_file(to, png_bytes(made))
+    if as_json:
+        print_json({"path": str(to), "width": made.width, "height": made.height, "sealed": False})
+    else:
+        typer.echo(f"{say('picture')}: {to}   {made.width}×{made.height}   {say('not made here, so not sealed')}")
+
+
+def svg(
+    picture: Annotated[str, typer.Argument(help="A picture's id or its file.")],
+    detail: Annotated[str, typer.Option(help="How much is kept: few, some or much.")] = "some",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The SVG file; named after the id by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """A picture made here as SVG, traced to outlines, labelled and signed as the picture is."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from tribute.commission import as_svg
+    from tribute.store.blobs import write_file
+    from tribute.studio.wiring import open_workshop
+
+    workshop = open_workshop()
+    found, _ = workshop.picture(picture)
+    pixels_HWC = np.asarray(Image.open(io.BytesIO(workshop.blobs.get(found.file_sha256))).convert("RGB"))
+    made = as_svg(workshop.desk(), found, pixels_HWC, detail)
+    to = output or Path(f"tribute-{found.id}.svg")
+    write_file(to, made)
+    if as_json:
+        print_json({"id": found.id, "path": str(to), "bytes": len(made)})
+    else:
+        typer.echo(f"{say('picture')}: {to}   {len(made):,} bytes")
 
 
 def verify(
@@ -180,10 +272,10 @@ def _replayed(workshop: Any, found: Picture, model_name: str | None) -> Credits:
 
     model = _loaded(workshop, found, model_name)
 
-    def render(recipe: Any) -> Any:
-        return sample(model, [recipe], workshop.blobs.get)[0]
+    def render(recipes: Any) -> Any:
+        return sample(model, recipes, workshop.blobs.get)
 
-    scores = shapley_scores(found.recipe, render(found.recipe), render)
+    scores = shapley_scores(found.recipe, render([found.recipe])[0], render)
     base_known = any(share.party == "base" for share in found.credits.shares)
     return to_credits(scores, {share.party: share.artist_id for share in found.credits.shares if share.artist_id}, base_known)
 

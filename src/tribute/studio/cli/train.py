@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-STAGES = ("basis", "autoencoder", "text", "denoiser", "style", "assemble")
+STAGES = ("basis", "autoencoder", "upscaler", "text", "towers", "denoiser", "style", "student", "assemble")
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="basis, autoencoder, text, denoiser, style, assemble; in this order for a model from nothing.")],
+    recipe: Annotated[
+        str, typer.Argument(help="basis, autoencoder, upscaler, text, denoiser, style, student, assemble; in this order for a model from nothing.")
+    ],
     runs: Annotated[Path, typer.Option(help="Folder for the runs; said again, a recipe goes on where it stopped.")] = Path("runs"),
     style: Annotated[list[str] | None, typer.Option("--style", help="Which styles, for `style`; all of the starter's by default.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Earlier runs whose weights `basis`, `autoencoder` and `denoiser` begin with.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where `assemble` writes the model.")] = Path("runs/starter"),
 ) -> None:
     """Train one stage of the starter model on the works that consent allows."""
@@ -24,7 +27,7 @@ def train(
 
     if recipe not in STAGES:
         raise Unknown.of("recipe", recipe, STAGES)
-    needs = {"autoencoder": "basis.safetensors", "denoiser": "text_encoder", "style": "text_encoder"}.get(recipe)
+    needs = "basis.safetensors" if recipe in ("autoencoder", "upscaler") else "text_encoder" if recipe in ("towers", "denoiser", "style", "student") else None
     if needs and not (runs / "parts" / needs).exists():
         raise InvalidInput(f"{recipe} needs {runs / 'parts' / needs}; train {'basis' if needs.endswith('s') else 'text'} first")
-    run_stage(open_workshop(starter=None), recipes, recipe, runs, tuple(style or ()), output)
+    run_stage(open_workshop(starter=None), recipes, recipe, runs, tuple(style or ()), output, start)

@@ -1,0 +1,50 @@
+"""How often a work is drawn for training: rare kinds of picture as often as common ones, everyday things more often than odd ones.
+
+The collection is clustered without labels, by features of its pictures, and a work is drawn as the inverse square root of its
+cluster's size, so that faces do not drown foxes (OpenAI's DALL·E 2 mitigations, 2022, balance alike). Works of the commonest
+concepts count `EVERYDAY` times: those are what people ask for.
+
+Axes: N works, F features, K clusters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tribute.records import Work
+
+CLUSTERS = 400
+COMMON = 300
+EVERYDAY = 4.0
+
+
+def cluster(features_NF: Tensor, clusters: int, rounds: int = 20, seed: int = 0) -> Tensor:
+    """The cluster_N of each row, by k-means on the sphere (Dhillon and Modha 2001)."""
+    rows_NF = nn.functional.normalize(features_NF - features_NF.mean(0), dim=1)
+    start = torch.randperm(len(rows_NF), generator=torch.Generator().manual_seed(seed))[:clusters]
+    centres_KF = rows_NF[start].clone()
+    for _ in range(rounds):
+        nearest_N = (rows_NF @ centres_KF.T).argmax(1)
+        sums_KF = torch.zeros_like(centres_KF).index_add_(0, nearest_N, rows_NF)
+        centres_KF = torch.where(sums_KF.norm(dim=1, keepdim=True) > 0, nn.functional.normalize(sums_KF, dim=1), centres_KF)
+    return (rows_NF @ centres_KF.T).argmax(1)
+
+
+def common_concepts(works: Sequence[Work], count: int = COMMON) -> list[str]:
+    """The concepts with most works, portraits apart; among equals those with the shorter name, which are the commoner words."""
+    works_of = Counter(work.concept for work in works if work.concept != "portrait")
+    return sorted(works_of, key=lambda concept: (-works_of[concept], concept.count("-"), len(concept), concept))[:count]
+
+
+def drawing_weights(works: Sequence[Work], features_NF: Tensor, clusters: int = CLUSTERS) -> Tensor:
+    """weights_N of works whose pictures have these features; their mean is 1."""
+    cluster_N = cluster(features_NF, min(clusters, len(works)))
+    size_N = torch.bincount(cluster_N)[cluster_N].float()
+    common = set(common_concepts(works))
+    everyday_N = torch.tensor([EVERYDAY if work.concept in common else 1.0 for work in works])
+    weights_N = everyday_N / size_N.sqrt()
+    return weights_N / weights_N.mean()

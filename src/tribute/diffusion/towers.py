@@ -1,0 +1,75 @@
+"""The two towers: pictures and words in one space, in English and Chinese.
+
+Words come through the starter's own text encoder, pictures through EfficientNet-Lite0 (`features`); a small head on each side is
+trained here, on the commons alone, with the contrastive loss of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3).
+
+Axes: B batch, N rows, F picture features (1280), D text states, E shared space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from tribute.diffusion.features import WIDTH
+from tribute.diffusion.training import Schedule, train
+
+
+@dataclass(frozen=True)
+class TowersConfig:
+    text_width: int = 256
+    hidden: int = 512
+    shared: int = 256
+    dropout: float = 0.3
+    temperature: float = 0.05
+
+
+class Towers(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, text_width: int = 256, hidden: int = 512, shared: int = 256, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.picture_norm = nn.BatchNorm1d(WIDTH)
+        self.picture = nn.Sequential(nn.Dropout(dropout), nn.Linear(WIDTH, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, shared))
+        self.text = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, hidden), nn.GELU(), nn.Linear(hidden, shared))
+
+    def pictures(self, features_NF: Tensor) -> Tensor:
+        """Unit vectors_NE of picture features."""
+        return nn.functional.normalize(self.picture(self.picture_norm(features_NF)), dim=-1)
+
+    def texts(self, states_ND: Tensor) -> Tensor:
+        """Unit vectors_NE of the text encoder's states at the end of the text."""
+        return nn.functional.normalize(self.text(states_ND), dim=-1)
+
+
+def train_towers(
+    run: Path, features_NF: Tensor, states_MD: Tensor, captions: Sequence[Sequence[int]], concept_N: Tensor, schedule: Schedule, config: TowersConfig
+) -> Towers:
+    """`captions` gives each picture's rows of states_MD; pictures of one concept in a batch are not told apart."""
+    torch.manual_seed(schedule.seed)
+    towers = Towers(config.text_width, config.hidden, config.shared, config.dropout)
+
+    def loss_at(_: int, generator: torch.Generator) -> Tensor:
+        at_B = torch.randint(len(features_NF), (schedule.batch,), generator=generator)
+        pick_B = torch.rand(schedule.batch, generator=generator).tolist()
+        rows = [captions[at][int(pick * len(captions[at]))] for at, pick in zip(at_B.tolist(), pick_B, strict=True)]
+        logits_BB = towers.pictures(features_NF[at_B]) @ towers.texts(states_MD[rows]).T / config.temperature
+        same_BB = (concept_N[at_B][:, None] == concept_N[at_B][None]).float()
+        wanted_BB = same_BB / same_BB.sum(1, keepdim=True)
+        loss: Tensor = (nn.functional.cross_entropy(logits_BB, wanted_BB) + nn.functional.cross_entropy(logits_BB.T, wanted_BB)) / 2
+        return loss
+
+    train(run, dict(towers.named_parameters()), loss_at, schedule, config=config)
+    towers.eval()
+    return towers
+
+
+def top_accuracy(vectors_NE: Tensor, candidates_KE: Tensor, wanted_N: Sequence[int], top: int) -> float:
+    """The part of rows whose wanted candidate is among the `top` nearest, in [0, 1]."""
+    best_NT = (vectors_NE @ candidates_KE.T).topk(min(top, len(candidates_KE)), dim=1).indices
+    return float((best_NT == torch.tensor(list(wanted_N))[:, None]).any(1).float().mean())

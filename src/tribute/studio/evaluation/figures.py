@@ -1,0 +1,165 @@
+"""The figures: each with its target, its ceiling and its chance level.
+
+Axes: N pictures, H height, W width, C channel.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+
+from tribute.diffusion.balance import common_concepts
+from tribute.diffusion.features import features
+from tribute.diffusion.judge import frechet_distance
+from tribute.diffusion.wording import dominant_tint, held_out_pair
+from tribute.provenance.copies import THRESHOLD, CopyIndex
+from tribute.studio.evaluation.material import Judges, Material
+from tribute.studio.evaluation.trials import Trial
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number. `ceiling` and `chance` are what a perfect model and a blind one would reach; None where there is none."""
+
+    name: str
+    value: float
+    unit: str = ""
+    target: float | None = None
+    at_most: bool = False  # the target is an upper bound
+    ceiling: float | None = None
+    chance: float | None = None
+    note: str = ""
+    parts: dict[str, float] = field(default_factory=dict)  # the same, split by hand, language, ...
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is reached; None without one."""
+        if self.target is None:
+            return None
+        return self.value <= self.target if self.at_most else self.value >= self.target
+
+    def document(self) -> dict[str, Any]:
+        return {**asdict(self), "met": self.met}
+
+
+Drawn = Sequence[tuple[Trial, np.ndarray]]
+
+
+def part_right(flags: Sequence[bool]) -> float:
+    return sum(flags) / len(flags) if flags else float("nan")
+
+
+def concepts_right(judges: Judges, drawn: Drawn) -> list[bool]:
+    named = judges.concept.named(features([picture for _, picture in drawn]).pooled_NF)
+    return [name == trial.concept for name, (trial, _) in zip(named, drawn, strict=True)]
+
+
+def _by(drawn: Drawn, right: Sequence[bool], key: str) -> dict[str, float]:
+    groups: dict[str, list[bool]] = {}
+    for (trial, _), flag in zip(drawn, right, strict=True):
+        groups.setdefault(getattr(trial, key), []).append(flag)
+    return {name: round(part_right(flags), 4) for name, flags in sorted(groups.items())}
+
+
+def concept_figures(judges: Judges, english: Drawn, chinese: Drawn, held_en: Drawn, held_zh: Drawn) -> list[Figure]:
+    ceiling, chance = judges.concept_ceiling, 1 / len(judges.concept.names)
+    flags_en, flags_zh = concepts_right(judges, english), concepts_right(judges, chinese)
+    right_en, right_zh = part_right(flags_en), part_right(flags_zh)
+    held_flags = concepts_right(judges, [*held_en, *held_zh])
+    note = f"{len(english)} pictures, one hand a concept; the judge names one of {len(judges.concept.names):,} concepts"
+    return [
+        Figure("concept right, trained pairs, English", right_en, "", 0.85 * ceiling, False, ceiling, chance, note, _by(english, flags_en, "hand")),
+        Figure("concept right, trained pairs, Chinese", right_zh, "", right_en - 0.05, False, ceiling, chance, "target: within 5 points of English",
+               _by(chinese, flags_zh, "hand")),
+        Figure("concept right, held-out pairs", part_right(held_flags), "", 0.65 * ceiling, False, ceiling, chance,
+               f"{len(held_flags)} pictures of {len(held_en)} pairs, both languages", _by([*held_en, *held_zh], held_flags, "hand")),
+    ]  # fmt: skip
+
+
+def style_figure(judges: Judges, drawn: Drawn) -> Figure:
+    named = judges.style.named(features([picture for _, picture in drawn]).manner_NM)
+    flags = [name == trial.hand for name, (trial, _) in zip(named, drawn, strict=True)]
+    worn = [flag for flag, (trial, _) in zip(flags, drawn, strict=True) if trial.adapter]
+    note = f"{len(worn)} pictures that wear an artist's adapter; the base's own hands, asked for in words, are in the parts"
+    return Figure("style told right", part_right(worn), "", 0.95, False, judges.style_ceiling, 1 / len(judges.style.names), note, _by(drawn, flags, "hand"))
+
+
+def colour_figure(inside: Drawn, outside: Drawn) -> Figure:
+    def right(drawn: Drawn) -> list[bool]:
+        return [(tint := dominant_tint(picture, least=0.0)) is not None and tint.name_en == trial.hue for trial, picture in drawn]
+
+    known, new = right(inside), right(outside)
+    note = f"{len(known)} prompts that are in some caption, {len(new)} that are in none"
+    parts = {"in a caption": part_right(known), "in no caption": part_right(new)}
+    return Figure("dominant hue right", part_right([*known, *new]), "", 0.70, False, 1.0, 1 / 7, note, parts)
+
+
+def synonym_figure(judges: Judges, otherwise: Drawn, plainly: Drawn) -> Figure:
+    said, plain = part_right(concepts_right(judges, otherwise)), part_right(concepts_right(judges, plainly))
+    note = f"{len(otherwise)} pictures of words that no caption holds, against {len(plainly)} of the plain word"
+    parts = {"synonym": round(said, 4), "plain word": round(plain, 4)}
+    return Figure("synonyms, to the plain word", said / plain if plain else float("nan"), "", 0.70, False, 1.0, 0.0, note, parts)
+
+
+def frechet_figure(material: Material, drawn: Drawn, seed: int = 0) -> Figure:
+    """Against held-out works, with as many rows on each side as the distance between two halves of real works has."""
+    common = set(common_concepts(material.works))
+    held = [at for at in material.rows(trained=False, portraits=False) if material.works[at].concept in common]
+    others = [at for at in material.rows(trained=True, portraits=False) if material.works[at].concept in common]
+    count = min(len(held), len(drawn), len(others) // 2)
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[: 2 * count].tolist()
+    real = material.features[held[:count]].pooled_NF
+    made = features([picture for _, picture in drawn[:count]]).pooled_NF
+    halves = [material.features[[others[at] for at in half]].pooled_NF for half in (order[:count], order[count:])]
+    apart, floor = frechet_distance(made, real), frechet_distance(*halves)
+    return Figure("Fréchet distance to held-out works", apart, "", None, True, floor, None, f"{count} pictures on each side; ceiling: two halves of real works")
+
+
+def _attacks(picture_HWC: np.ndarray) -> list[np.ndarray]:
+    """What somebody may do to a work: save it as JPEG, halve, crop, darken, bleach and move it."""
+    picture = Image.fromarray(picture_HWC)
+    saved = io.BytesIO()
+    picture.save(saved, "JPEG", quality=60)
+    moved = Image.new("RGB", picture.size, "white")
+    moved.paste(picture, (3, 2))
+    side = picture.width
+    edge = side // 32
+    changed = (
+        Image.open(saved), picture.resize((side // 2, side // 2)), picture.crop((edge, edge, side - edge, side - edge)).resize(picture.size),
+        ImageEnhance.Brightness(picture).enhance(0.85), ImageEnhance.Color(picture).enhance(0.6), moved,
+    )  # fmt: skip
+    return [np.asarray(one.convert("RGB")) for one in changed]
+
+
+def copy_figures(material: Material, drawn: Drawn, probes: int = 60, seed: int = 0) -> list[Figure]:
+    """How often a picture is a near copy of a trained work, by hand and kind of pair; and how well the detector tells."""
+    rows = material.rows(trained=True)
+    index = CopyIndex(material.pictures_NHWC[rows])
+    artist_N = np.array([material.works[at].artist_id for at in rows])
+    copied, named = Counter[str](), Counter[str]()
+    for trial, picture in drawn:
+        kind = f"{trial.hand}, {'held-out pair' if held_out_pair(trial.concept, trial.hand) else 'trained pair'}"
+        named[kind] += 1
+        copied[kind] += index.nearest(picture).is_copy
+    parts = {kind: round(copied[kind] / named[kind], 4) for kind in sorted(named)}
+    held = [kind for kind in named if kind.endswith("held-out pair")]
+    of_held, of_all = sum(copied[kind] for kind in held), sum(copied.values())
+    chosen = np.random.default_rng(seed).choice(len(rows), min(probes, len(rows)), replace=False)
+    strangers, copies = [], []
+    for at in chosen:
+        work_HWC = material.pictures_NHWC[rows[at]]
+        strangers.append(float((index.similarities(work_HWC) * (artist_N != artist_N[at])).max()))
+        copies += [float(CopyIndex([work_HWC]).similarities(made).max()) for made in _attacks(work_HWC)]
+    found, mistaken = (part_right([one >= THRESHOLD for one in some]) for some in (copies, strangers))
+    told = f"threshold {THRESHOLD}: finds {found:.1%} of {len(copies)} known copies, takes {mistaken:.1%} of {len(strangers)} strangers for copies"
+    return [
+        Figure("near copies, held-out pairs", float(of_held), "pictures", 0.0, True, 0.0, None, told),
+        Figure("near copies, all pairs", of_all / max(1, len(drawn)), "", None, True, 0.0, None, f"{of_all} of {len(drawn)}", parts),
+    ]

@@ -1,0 +1,189 @@
+"""`tribute evaluate`: draws what the trials ask for, measures, and writes report.json, report.html and their sheets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tribute.commission import Ask, recipes_of
+from tribute.create.sample import sample
+from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
+from tribute.diffusion.loading import Model
+from tribute.diffusion.recipes import DENOISER
+from tribute.diffusion.sheets import save_sheet
+from tribute.diffusion.text import end_states, tokens_of
+from tribute.diffusion.towers import Towers, top_accuracy
+from tribute.records import InvalidInput, Recipe, Style, StyleUse
+from tribute.store.blobs import write_file
+from tribute.store.database import documents
+from tribute.store.schema import styles
+from tribute.studio.evaluation import figures as measure
+from tribute.studio.evaluation import trials as ask_for
+from tribute.studio.evaluation.figures import Drawn, Figure
+from tribute.studio.evaluation.material import Judges, Material, gather, train_judges
+from tribute.studio.evaluation.report import html
+from tribute.studio.evaluation.speed import speed_figures
+from tribute.studio.evaluation.trials import Trial
+from tribute.studio.wiring import Workshop
+
+SEED = 11
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is drawn: `concepts` of the commonest, and so many of the rest."""
+
+    concepts: int = 300
+    held_pairs: int = 150
+    colours: int = 100
+    portraits: int = 10
+    full: int = 60  # of the trained pairs, drawn again in full without the student
+
+    def less(self, part: float) -> Size:
+        return Size(*(max(2, round(value * part)) for value in (self.concepts, self.held_pairs, self.colours, self.portraits, self.full)))
+
+
+class Artist:
+    """Draws trials with a model, many prompts and styles to a batch, at the model's own drawing size without the upscaler."""
+
+    def __init__(self, workshop: Workshop, model: Model) -> None:
+        self.workshop, self.model = workshop, model
+        with workshop.database.reading() as connection:
+            self.styles = {style.name: style for style in documents(connection, styles, Style) if style.base_snapshot == model.snapshot}
+
+    def recipe(self, trial: Trial, full: bool) -> Recipe:
+        uses = (StyleUse(name=trial.adapter),) if trial.adapter else ()
+        found = [self.styles[trial.adapter]] if trial.adapter else []
+        asked = Ask(prompt=trial.prompt, styles=uses, seed=trial.seed, full=full, enlarge=1)
+        return recipes_of(asked, self.model, found)[0]
+
+    def draw(self, trials: Sequence[Trial], what: str, full: bool = False, batch: int = 24) -> Drawn:
+        from tqdm import tqdm
+
+        known = sorted((trial for trial in trials if not trial.adapter or trial.adapter in self.styles), key=lambda trial: trial.adapter)
+        drawn: list[tuple[Trial, np.ndarray]] = []
+        for at in tqdm(range(0, len(known), batch), desc=what, mininterval=2.0):
+            some = known[at : at + batch]
+            drawn += zip(some, sample(self.model, [self.recipe(trial, full) for trial in some], self.workshop.blobs.get), strict=True)
+        return drawn
+
+
+def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict[str, Any]:
+    """Returns what report.json holds. Raises InvalidInput without the works' pictures."""
+    material = gather(workshop)
+    if not model.snapshot:
+        raise InvalidInput(f"model {model.name!r} cites no snapshot, so nothing is known to be held out from it")
+    timed = speed_figures()
+    judges = train_judges(material)
+    artist = Artist(workshop, model)
+    labels = material.labels()
+    trained = ask_for.one_hand_each(material.pairs(held=False))[: size.concepts]
+    held = material.pairs(held=True)
+    held = held[:: max(1, len(held) // size.held_pairs)][: size.held_pairs]
+    commons = material_commons(material)
+    base_rows = [at for at in material.rows(trained=True) if at < commons]
+    known = ask_for.trained_texts([material.works[at] for at in base_rows], material.pictures_NHWC[base_rows], DENOISER.seed)
+    english = artist.draw(ask_for.pair_trials(trained, labels, 0, SEED), "trained pairs, English")
+    chinese = artist.draw(ask_for.pair_trials(trained, labels, 1, SEED), "trained pairs, Chinese")
+    held_en = artist.draw(ask_for.pair_trials(held, labels, 0, SEED), "held-out pairs, English")
+    held_zh = artist.draw(ask_for.pair_trials(held, labels, 1, SEED), "held-out pairs, Chinese")
+    in_full = artist.draw(ask_for.pair_trials(trained[:: max(1, len(trained) // size.full)][: size.full], labels, 0, SEED), "in full", full=True)
+    portraits = artist.draw(ask_for.portrait_trials(material, size.portraits, SEED), "portraits")
+    colours = [artist.draw(some, "colours") for some in ask_for.colour_trials(known, size.colours, SEED)]
+    words = [artist.draw(some, "synonyms") for some in ask_for.synonym_trials(known, SEED)]
+    found = [
+        *autoencoder_figures(material, model),
+        *tower_figures(material, model, labels),
+        *measure.concept_figures(judges, english, chinese, held_en, held_zh),
+        full_figure(judges, english, in_full),
+        measure.style_figure(judges, [*english, *portraits]),
+        measure.colour_figure(*colours),
+        measure.synonym_figure(judges, *words),
+        measure.frechet_figure(material, english),
+        *measure.copy_figures(material, [*english, *held_en]),
+        *timed,
+    ]
+    sheets = {
+        "trained pairs, English": english, "trained pairs, Chinese": chinese, "held-out pairs, English": held_en, "portraits": portraits,
+        "colours": [*colours[0], *colours[1]], "synonyms": words[0], "in full": in_full,
+    }  # fmt: skip
+    report = {
+        "model": model.name, "model_sha256": model.sha256, "snapshot": model.snapshot, "torch": torch.__version__, "works": len(material.works),
+        "seed": SEED, "figures": [figure.document() for figure in found],
+    }  # fmt: skip
+    write(output, report, found, sheets)
+    return report
+
+
+def material_commons(material: Material) -> int:
+    """How many of the works, which come first, are the base's own."""
+    from tribute.collection.starter import STYLES
+
+    return sum(work.style not in STYLES for work in material.works)
+
+
+def full_figure(judges: Judges, student: Drawn, full: Drawn) -> Figure:
+    """What the few-step student loses: the same prompts and seeds in full."""
+    asked = dict(student)
+    same = [(trial, asked[trial]) for trial, _ in full]
+    right, of_student = (measure.part_right(measure.concepts_right(judges, drawn)) for drawn in (full, same))
+    note = f"{len(full)} of the trained pairs, English, 24 guided steps; as drawn by default: {of_student:.3f}"
+    return Figure("concept right, drawn in full", right, "", None, False, judges.concept_ceiling, 1 / len(judges.concept.names), note)
+
+
+@torch.inference_mode()
+def autoencoder_figures(material: Material, model: Model, count: int = 256) -> list[Figure]:
+    rows = [at for at in material.rows(trained=False) if at < material_commons(material)]
+    rows = rows[:: max(1, len(rows) // count)][:count]
+    real_NHWC = material.pictures_NHWC[rows]
+    vae = model.pipeline.vae
+    parts = [vae.encode(to_pixels(real_NHWC[at : at + 32]).to(vae.dtype)).latent_dist.mean.float() for at in range(0, len(rows), 32)]
+    there_and_back = psnr_db(decode_pictures(vae, torch.cat(parts)), real_NHWC)
+    note = f"encoder and decoder, {len(rows)} works that neither has seen"
+    figures = [Figure("autoencoder, held-out works", there_and_back, "dB", 30.0, note=note)]
+    basis = Path(str(model.folder)) / "basis.safetensors"
+    if basis.is_file():
+        exact = PatchBasis.load(basis).encode_pictures(real_NHWC)
+        figures.append(Figure("decoder alone, held-out works", psnr_db(decode_pictures(vae, exact), real_NHWC), "dB", 30.0, note="from the exact components"))
+    return figures
+
+
+@torch.inference_mode()
+def tower_figures(material: Material, model: Model, labels: dict[str, tuple[str, str]]) -> list[Figure]:
+    folder = model.folder / "towers"
+    if not folder.is_dir():
+        return []
+    towers = Towers.from_pretrained(folder).eval()
+    rows = [at for at in material.rows(work_held_out=True, portraits=False) if at < material_commons(material)]
+    vectors_NE = towers.pictures(material.features[rows].pooled_NF)
+    names = [name for name in labels if name != "portrait"]
+    wanted = [names.index(material.works[at].concept) for at in rows]
+    found = []
+    for place, (language, target) in enumerate((("English", 0.85), ("Chinese", 0.80))):
+        ids_NT = tokens_of(model.pipeline.tokenizer, [labels[name][place] for name in names])
+        states = [end_states(model.pipeline.text_encoder, ids_NT[at : at + 256]).float() for at in range(0, len(ids_NT), 256)]
+        right = top_accuracy(vectors_NE, towers.texts(torch.cat(states)), wanted, 5)
+        note = f"{len(rows)} works among {len(names):,} concepts"
+        found.append(Figure(f"towers, zero-shot top-5, {language}", right, "", target, False, 1.0, 5 / len(names), note))
+    return found
+
+
+def write(output: Path, report: dict[str, Any], found: Sequence[Figure], sheets: dict[str, Drawn]) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for title, drawn in sheets.items():
+        if not drawn:
+            continue
+        every = max(1, len(drawn) // 60)
+        pictures = [picture for _, picture in drawn[::every]][:60]
+        files[title] = f"{title.replace(', ', '-').replace(' ', '-').lower()}.png"
+        save_sheet(output / files[title], [pictures[at : at + 12] for at in range(0, len(pictures), 12)])
+    prompts = {title: [trial.prompt for trial, _ in sheets[title][:: max(1, len(sheets[title]) // 60)]][:60] for title in files}
+    write_file(output / "report.json", (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode())
+    write_file(output / "report.html", html(report, found, files, prompts).encode())

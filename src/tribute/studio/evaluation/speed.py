@@ -1,0 +1,89 @@
+"""How long a picture takes: warm, in a grid, credited, cold; and the seal alone. Says so where the machine was busy.
+
+Times are medians of repeated runs in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tribute.commission import Ask, commission
+from tribute.provenance import credentials, label, watermark
+from tribute.records import Style, StyleUse
+from tribute.store.database import documents
+from tribute.store.schema import styles
+from tribute.studio.evaluation.figures import Figure
+from tribute.studio.wiring import STARTER, Settings, open_workshop
+
+
+def median_s(work: Callable[[], Any], repeats: int) -> float:
+    took = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def busy() -> str:
+    """What to say of other load, from the load average of the last minute before anything was timed."""
+    others = os.getloadavg()[0]
+    return "idle machine" if others < 0.7 else f"beside other work (load average {others:.1f})"
+
+
+def speed_figures(repeats: int = 5) -> list[Figure]:
+    """Of the shipped starter at its own size, in a fresh data folder; drawn by the student where there is one."""
+    before = busy()
+    with tempfile.TemporaryDirectory() as home:
+        workshop = open_workshop(Settings(home=Path(home)), STARTER)
+        model, desk = workshop.model("starter"), workshop.desk()
+        with workshop.database.reading() as connection:
+            mixed = tuple(StyleUse(name=style.name, weight=0.8) for style in documents(connection, styles, Style)[:2])
+
+        def draw(**more: Any) -> Any:
+            return commission(desk, model, Ask(prompt="red apple", seed=1, **more))
+
+        picture = draw(styles=mixed)[0]
+        one = median_s(draw, repeats)
+        four = median_s(lambda: draw(count=4), repeats)
+        full = median_s(lambda: draw(full=True), repeats)
+        from tribute.create.sample import sample
+        from tribute.credit.shapley import shapley_scores
+
+        recipe = picture.recipe
+        pixels = sample(model, [recipe], desk.blobs.get)[0]
+        credit = median_s(lambda: shapley_scores(recipe, pixels, lambda some: sample(model, some, desk.blobs.get)), repeats)
+        shares = picture.credits.document()
+
+        def seal() -> bytes:
+            png = label.labelled_png(watermark.embed(pixels, picture.id), picture.id, recipe, shares, "Tribute")
+            return credentials.sign(png, credentials.manifest(picture.id, recipe.prompt, recipe.document(), shares, {}), desk.studio)
+
+        sealed = median_s(seal, repeats)
+    size = f"{recipe.width}×{recipe.height}, {before}"
+    return [
+        Figure("a picture, warm, sealed and stored", one, "s", 1.0, True, note=f"{recipe.steps} steps{' of the student' if recipe.student else ''}, {size}"),
+        Figure("a grid of four", four, "s", 2.5, True, note=size),
+        Figure("a picture in full, 24 guided steps", full, "s", None, True, note=size),
+        Figure("exact credit with two styles adds", credit, "s", 1.0, True, note=size),
+        Figure("the seal alone", sealed, "s", 0.3, True, note=size),
+        Figure("a cold command", cold_s(), "s", 8.0, True, note=f"`tribute create`, a fresh process and data folder, {before}"),
+    ]
+
+
+def cold_s() -> float:
+    """Seconds of one `tribute create` in a process and a data folder of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "TRIBUTE_HOME": home}
+        command = [sys.executable, "-c", "from tribute.studio.cli import main; main()", "create", "red apple", "--seed", "1", "--output", home]
+        began = time.perf_counter()
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        return time.perf_counter() - began

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from tests.tiny import make_adapter
+from tribute.create.sample import sample
+from tribute.credit.attention import keyword_shares
+from tribute.diffusion.loading import load_model
+from tribute.records import NotInstalled, Recipe, StyleUse, Unknown, sha256
+
+
+def recipe(model, **more):
+    given = {"prompt": "a blue heart", "seed": 1, "steps": 2, "guidance": 3.0, "width": 64, "height": 64} | more
+    return Recipe(scheduler="x", model=model.name, model_sha256=model.sha256, snapshot=None, dtype="float32", **given)
+
+
+def far(one, other):
+    return max(np.abs(a.astype(int) - b).max() for a, b in zip(one, other, strict=True))
+
+
+def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plain, fast = (load_model(str(bench.folder), engine=engine) for engine in ("torch", "openvino"))
+    blobs = {sha256(data): data for data in (make_adapter(bench.folder, 1), make_adapter(bench.folder, 2))}
+    one, two = (StyleUse(name=name, weight=weight, adapter_sha256=key) for name, weight, key in zip(("one", "two"), (1.0, 0.5), blobs, strict=True))
+    asked = [recipe(plain, styles=styles, seed=seed) for styles in ((), (one,), (one, two), (two,), ()) for seed in (1, 2)]
+    drawn = [sample(model, asked, blobs.__getitem__) for model in (plain, fast)]
+    assert far(*drawn) <= 1
+    assert far(drawn[1][:2], drawn[1][2:4]) > 3  # the adapter is seen at all
+    assert far(drawn[1][:2], drawn[1][-2:]) == 0  # and goes without a trace
+    assert len(list(tmp_path.rglob("*.xml"))) == 1
+    again = load_model(str(bench.folder), engine="openvino")  # reads what was traced before
+    assert far(sample(again, asked[2:4], blobs.__getitem__), drawn[1][2:4]) == 0
+
+
+def test_rows_that_wear_different_styles_share_a_batch_in_torch(bench):
+    model = load_model(str(bench.folder), engine="torch")
+    data = make_adapter(bench.folder, 1)
+    use = StyleUse(name="one", weight=0.7, adapter_sha256=sha256(data))
+    asked = [recipe(model, styles=styles) for styles in ((), (use,), (use.model_copy(update={"weight": 2.0}),))]
+    together = sample(model, asked, lambda _: data)
+    assert far(together, [sample(model, [one], lambda _: data)[0] for one in asked]) <= 1
+    assert far(together[:1], together[1:2]) > 3
+
+
+def test_attention_is_read_in_torch_and_the_engine_comes_back(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = load_model(str(bench.folder), engine="openvino")
+    words = keyword_shares(model, recipe(model), lambda asked: sample(model, [asked], None)[0])
+    assert sum(word.share for word in words) == pytest.approx(1.0)
+    assert model.engine_name == "openvino"
+
+
+def test_engines_are_named(bench, monkeypatch):
+    with pytest.raises(Unknown, match="no engine named 'warp'; there is auto, openvino, torch"):
+        load_model(str(bench.folder), engine="warp")
+    monkeypatch.setattr("tribute.diffusion.engine.LARGEST", 10)
+    assert load_model(str(bench.folder)).engine_name == "torch"
+    with pytest.raises(NotInstalled, match="does not run in OpenVINO here"):
+        load_model(str(bench.folder), engine="openvino")
