@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tribute.commission import STUDENT_STEPS
 from tribute.create.sample import sample
 from tribute.credit.shapley import distance, shapley_scores
 from tribute.records import Recipe, Style, StyleUse
@@ -34,8 +35,9 @@ def main(what: str) -> None:
 
     def recipe(prompt: str, *uses: StyleUse, seed: int = 1) -> Recipe:
         return Recipe(
-            prompt=prompt, styles=uses, seed=seed, steps=24, guidance=4.0, width=128, height=128, scheduler="DDIMScheduler", model="starter",
-            model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
+            prompt=prompt, styles=uses, seed=seed, steps=STUDENT_STEPS, guidance=1.0, width=model.native, height=model.native, student=True,
+            scheduler="DDIMScheduler", model="starter", model_sha256=model.sha256, snapshot=model.snapshot,
+            dtype=str(model.dtype).removeprefix("torch."), engine=model.engine_name,
         )  # fmt: skip
 
     def render(asked: Sequence[Recipe]) -> list[np.ndarray]:

@@ -109,3 +109,22 @@ def test_the_model_card_says_what_is_in_it(collection, works):
     for style, count in counts.items():
         assert f"| {style} | {count:,} |" in card, style
     assert json.loads((STARTER / "tribute.json").read_text())["snapshot"] in card
+
+
+def test_the_model_card_quotes_the_evaluation_of_these_very_weights():
+    from examples.model_card import figure_row
+
+    from tribute.diffusion.loading import weights_hash
+    from tribute.studio.evaluation.figures import Figure
+
+    report = json.loads((ROOT / "docs" / "evaluation" / "report.json").read_text(encoding="utf-8"))
+    card = (STARTER / "README.md").read_text(encoding="utf-8")
+    assert report["model_sha256"] == weights_hash(STARTER)
+    assert len(report["figures"]) >= 15
+    for document in report["figures"]:
+        figure = Figure(**{key: value for key, value in document.items() if key != "met"})
+        assert figure_row(figure) in card
+        assert figure.met == document["met"]
+    page = (ROOT / "docs" / "evaluation" / "report.html").read_text(encoding="utf-8")
+    for name in re.findall(r'<img src="([^"]+)"', page):
+        assert (ROOT / "docs" / "evaluation" / name).is_file()

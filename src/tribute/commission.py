@@ -16,7 +16,7 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force
-from tribute.create.sample import Progress, pixel_hash, sample
+from tribute.create.sample import Progress, as_drawn, check_size, enlarged, pixel_hash, sample
 from tribute.create.trace import trace
 from tribute.credit.shapley import shapley_scores
 from tribute.credit.shares import to_credits
@@ -144,16 +144,19 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
     price = price_of(desk, relied)
     recipes = recipes_of(ask, model, found)
     told("drawing")
-    drawn = sample(model, recipes, desk.blobs.get, progress)
+    for recipe in recipes:
+        check_size(model, recipe.width, recipe.height, recipe.enlarge)
+    drawn = sample(model, [as_drawn(recipe) for recipe in recipes], desk.blobs.get, progress)
 
     def render(recipes: Sequence[Recipe]) -> list[np.ndarray]:
         return sample(model, recipes, desk.blobs.get)
 
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made = []
-    for recipe, pixels_HWC in zip(recipes, drawn, strict=True):
+    for recipe, drawn_HWC in zip(recipes, drawn, strict=True):
         told("crediting")
-        scores = shapley_scores(recipe, pixels_HWC, render)
+        scores = shapley_scores(as_drawn(recipe), drawn_HWC, render)
+        pixels_HWC = enlarged(model, recipe, drawn_HWC)
         credits = to_credits(scores, {style.name: style.artist_id for style in found}, base_known=base is not None)
         picture_id = unused_id(desk.database)
         shares = credits.document()

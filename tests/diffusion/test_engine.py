@@ -57,3 +57,12 @@ def test_engines_are_named(bench, monkeypatch):
     assert load_model(str(bench.folder)).engine_name == "torch"
     with pytest.raises(NotInstalled, match="does not run in OpenVINO here"):
         load_model(str(bench.folder), engine="openvino")
+
+
+def test_nothing_reports_its_use_over_the_network():
+    import subprocess
+    import sys
+
+    look = "from tribute.diffusion.engine import import_openvino; import_openvino(); import sys, openvino.tools.ovc; print(sys.modules['openvino_telemetry'])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+    assert done.stdout.strip() == "None", done.stderr[-500:]

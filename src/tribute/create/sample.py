@@ -99,8 +99,19 @@ def _draw(model: Model, recipes: Sequence[Recipe], progress: Progress | None) ->
         callback_on_step_end=stepped,
         **extra,
     ).images
-    pictures = list((np.nan_to_num(np.asarray(made)) * 255).round().clip(0, 255).astype(np.uint8))
-    return [enlarge(model.upscaler, picture_HWC, first.enlarge) for picture_HWC in pictures] if first.enlarge > 1 else pictures
+    pictures = (np.nan_to_num(np.asarray(made)) * 255).round().clip(0, 255).astype(np.uint8)
+    return [enlarged(model, first, picture_HWC) for picture_HWC in pictures]
+
+
+def as_drawn(recipe: Recipe) -> Recipe:
+    """The recipe of what the model itself draws, before it is enlarged: what credit compares."""
+    times = recipe.enlarge
+    return recipe.model_copy(update={"width": recipe.width // times, "height": recipe.height // times, "enlarge": 1})
+
+
+def enlarged(model: Model, recipe: Recipe, drawn_HWC: np.ndarray) -> np.ndarray:
+    """The picture of `recipe` from what the model drew for `as_drawn(recipe)`."""
+    return enlarge(model.upscaler, drawn_HWC, recipe.enlarge) if recipe.enlarge > 1 else drawn_HWC
 
 
 def pixel_hash(picture_HWC: np.ndarray) -> str:

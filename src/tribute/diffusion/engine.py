@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,19 @@ class _WithWeights(nn.Module):
         return made
 
 
+def import_openvino() -> Any:
+    """The library, without the part of it that reports its use over the network. Raises ImportError where it is not installed."""
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it then takes its own stub
+    import openvino
+
+    return openvino
+
+
 def suits(denoiser: Any, device: str) -> bool:
     """Whether this engine can run the denoiser here and gains by it."""
     try:
-        import openvino  # noqa: F401
+        import_openvino()
     except ImportError:
         return False
     plain = denoiser.config.get("addition_embed_type") is None and denoiser.config.get("time_cond_proj_dim") is None
@@ -60,8 +70,7 @@ class Engine:
 
     def __init__(self, denoiser: Any, dtype: torch.dtype, cache: Path | None = None) -> None:
         """`denoiser` wears nothing yet. The traced network is kept in `cache`, by the hash of its weights, and read from there."""
-        import openvino as ov
-
+        ov = import_openvino()
         self.denoiser, self.dtype = denoiser, dtype
         self.multiple = 2 ** (len(denoiser.config.block_out_channels) - 1)  # of the latents' sides, that the traced network takes
         targets = StyleConfig().targets
@@ -89,8 +98,7 @@ class Engine:
         import io
         import warnings
 
-        import openvino as ov
-
+        ov = import_openvino()
         config = self.denoiser.config
         example = (torch.zeros(1, config.in_channels, config.sample_size, config.sample_size), torch.tensor(1), torch.zeros(1, 8, config.cross_attention_dim))
         traced = _WithWeights(self.denoiser, self.names).float().eval()
@@ -110,13 +118,13 @@ class Engine:
     @torch.no_grad()
     def refresh(self) -> None:
         """Hands over the weights that the denoiser's active adapters make."""
-        import openvino as ov
         from peft.tuners.lora import LoraLayer
 
         layers = [self.denoiser.get_submodule(name) for name in self.names]
         worn = any(isinstance(layer, LoraLayer) and not layer.disable_adapters and layer.active_adapters for layer in layers)
         if self.kept and not worn and not self.adapted:
             return
+        ov = import_openvino()
         kept = []
         for layer, base in zip(layers, self.base, strict=True):
             weight = base.detach().float()
@@ -144,12 +152,12 @@ class Engine:
         self.denoiser.__dict__.pop("forward", None)
 
     def _forward(self, sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, *others: Any, return_dict: bool = True, **more: Any) -> Any:
-        import openvino as ov
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
         if any(side % self.multiple for side in sample.shape[2:]):
             forward = type(self.denoiser).forward
             return forward(self.denoiser, sample, timestep, encoder_hidden_states, *others, return_dict=return_dict, **more)
+        ov = import_openvino()
         time = np.asarray(int(timestep), np.int64)
         for at, value in enumerate((sample.float().contiguous().numpy(), time, encoder_hidden_states.float().contiguous().numpy())):
             self.request.set_input_tensor(at, ov.Tensor(np.array(value)))

@@ -266,7 +266,7 @@ def _loaded(workshop: Any, found: Picture, model_name: str | None) -> Any:
 
 
 def _replayed(workshop: Any, found: Picture, model_name: str | None) -> Credits:
-    from tribute.create.sample import sample
+    from tribute.create.sample import as_drawn, sample
     from tribute.credit.shapley import shapley_scores
     from tribute.credit.shares import to_credits
 
@@ -275,7 +275,8 @@ def _replayed(workshop: Any, found: Picture, model_name: str | None) -> Credits:
     def render(recipes: Any) -> Any:
         return sample(model, recipes, workshop.blobs.get)
 
-    scores = shapley_scores(found.recipe, render([found.recipe])[0], render)
+    drawn = as_drawn(found.recipe)
+    scores = shapley_scores(drawn, render([drawn])[0], render)
     base_known = any(share.party == "base" for share in found.credits.shares)
     return to_credits(scores, {share.party: share.artist_id for share in found.credits.shares if share.artist_id}, base_known)
 

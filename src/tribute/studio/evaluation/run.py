@@ -14,6 +14,7 @@ import torch
 from tribute.commission import Ask, recipes_of
 from tribute.create.sample import sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
+from tribute.diffusion.features import resized
 from tribute.diffusion.loading import Model
 from tribute.diffusion.recipes import DENOISER
 from tribute.diffusion.sheets import save_sheet
@@ -33,6 +34,7 @@ from tribute.studio.evaluation.trials import Trial
 from tribute.studio.wiring import Workshop
 
 SEED = 11
+SHOWN = 96  # pixels a side on the sheets
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def write(output: Path, report: dict[str, Any], found: Sequence[Figure], sheets:
         if not drawn:
             continue
         every = max(1, len(drawn) // 60)
-        pictures = [picture for _, picture in drawn[::every]][:60]
+        pictures = [resized(picture, SHOWN) for _, picture in drawn[::every]][:60]
         files[title] = f"{title.replace(', ', '-').replace(' ', '-').lower()}.png"
         save_sheet(output / files[title], [pictures[at : at + 12] for at in range(0, len(pictures), 12)])
     prompts = {title: [trial.prompt for trial, _ in sheets[title][:: max(1, len(sheets[title]) // 60)]][:60] for title in files}

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tribute.commission import Ask, commission
+from tribute.create.sample import as_drawn, sample
+from tribute.credit.shapley import shapley_scores
 from tribute.provenance import credentials, label, watermark
 from tribute.records import Style, StyleUse
 from tribute.store.database import documents
@@ -55,12 +57,9 @@ def speed_figures(repeats: int = 5) -> list[Figure]:
         one = median_s(draw, repeats)
         four = median_s(lambda: draw(count=4), repeats)
         full = median_s(lambda: draw(full=True), repeats)
-        from tribute.create.sample import sample
-        from tribute.credit.shapley import shapley_scores
-
-        recipe = picture.recipe
-        pixels = sample(model, [recipe], desk.blobs.get)[0]
-        credit = median_s(lambda: shapley_scores(recipe, pixels, lambda some: sample(model, some, desk.blobs.get)), repeats)
+        recipe, drawn = picture.recipe, as_drawn(picture.recipe)
+        pixels, small = (sample(model, [one], desk.blobs.get)[0] for one in (recipe, drawn))
+        credit = median_s(lambda: shapley_scores(drawn, small, lambda some: sample(model, some, desk.blobs.get)), repeats)
         shares = picture.credits.document()
 
         def seal() -> bytes:

@@ -1,0 +1,113 @@
+"""The figures on material whose answers are known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import flat_art
+from tribute.diffusion.features import features
+from tribute.diffusion.wording import held_out_pair
+from tribute.records import Licence, Work, sha256
+from tribute.studio.evaluation import figures as measure
+from tribute.studio.evaluation import trials as ask_for
+from tribute.studio.evaluation.material import Material, train_judges
+from tribute.studio.evaluation.report import html, shown
+from tribute.studio.evaluation.trials import Trial
+
+MIT = Licence(spdx="MIT", url="https://opensource.org/license/mit", credit_line="by somebody")
+HANDS = ("noto", "fluent", "openmoji")
+
+
+def drawn_by(hand: str, concept: int, copy: int) -> np.ndarray:
+    """A concept is an arrangement of shapes; hands give it a ground of their own."""
+    picture = np.roll(flat_art(128, concept), copy, 0).copy()
+    picture[:6] = {"noto": (200, 30, 30), "fluent": (30, 200, 30), "openmoji": (30, 30, 30)}[hand]
+    return picture
+
+
+@pytest.fixture(scope="module")
+def material():
+    works, pictures = [], []
+    for concept in range(14):
+        for hand in HANDS:
+            for copy in range(3):
+                name = f"thing-{concept}"
+                works.append(Work(
+                    picture_sha256=sha256(f"{concept}{hand}{copy}".encode()), title=name, captions_en=(f"thing {concept}",), captions_zh=(f"东西{concept}",),
+                    artist_id=f"{hand}-artist", licence=MIT, source="t", source_version="1", concept=name, style=hand, width=128, height=128, signals=(),
+                ))  # fmt: skip
+                pictures.append(drawn_by(hand, concept, copy))
+    return Material(works, np.stack(pictures), features(pictures))
+
+
+@pytest.fixture(scope="module")
+def judges(material):
+    return train_judges(material)
+
+
+def drawn(material, pairs, picture):
+    return [(trial, picture(trial)) for trial in ask_for.pair_trials(pairs, material.labels(), 0, 1)]
+
+
+def test_a_perfect_model_reaches_the_ceiling_and_a_blind_one_chance(material, judges):
+    pairs = material.pairs(held=False)
+    right = drawn(material, pairs, lambda trial: drawn_by(trial.hand, int(trial.concept.split("-")[1]), 1))
+    blind = drawn(material, pairs, lambda trial: flat_art(128, 999))
+    best = measure.concept_figures(judges, right, right, right, right)
+    worst = measure.concept_figures(judges, blind, blind, blind, blind)
+    assert best[0].value > 0.9
+    assert best[0].met
+    assert worst[0].value < 0.2
+    assert not worst[0].met
+    assert best[1].parts.keys() == set(HANDS)
+    told = measure.style_figure(judges, right)
+    assert told.value > 0.9
+
+
+def test_copies_are_told_and_strangers_are_not(material):
+    held = [pair for pair in material.pairs(held=True)]
+    assert held
+    assert all(held_out_pair(*pair) for pair in held)
+    copies = drawn(material, material.pairs(held=False), lambda trial: drawn_by(trial.hand, int(trial.concept.split("-")[1]), 1))
+    strangers = drawn(material, held, lambda trial: flat_art(128, 500 + int(trial.concept.split("-")[1])))
+    of_held, of_all = measure.copy_figures(material, [*copies, *strangers], probes=5)
+    assert of_held.value == 0
+    assert of_held.met
+    assert of_all.value == pytest.approx(len(copies) / (len(copies) + len(strangers)))
+
+
+def test_hues_are_read_from_pixels():
+    def ground(colour):
+        picture = np.full((128, 128, 3), 255, np.uint8)
+        picture[30:90, 30:90] = colour
+        return picture
+
+    red, blue = Trial("red car", 1, hue="red"), Trial("blue car", 1, hue="blue")
+    figure = measure.colour_figure([(red, ground((220, 20, 30))), (blue, ground((220, 20, 30)))], [(blue, ground((30, 90, 230)))])
+    assert figure.value == pytest.approx(2 / 3)
+    assert figure.parts == {"in a caption": 0.5, "in no caption": 1.0}
+
+
+def test_trials_ask_for_what_no_caption_holds():
+    known = {"red apple", "puppy", "黄色的汽车"}
+    inside, outside = ask_for.colour_trials(known, 40, 1)
+    assert {trial.prompt for trial in inside} <= known
+    assert not {trial.prompt for trial in outside} & known
+    otherwise, plainly = ask_for.synonym_trials(known, 1)
+    assert "puppy" not in {trial.prompt for trial in otherwise}
+    assert [(one.concept, one.seed) for one in otherwise] == [(one.concept, one.seed) for one in plainly]
+    assert any(not trial.prompt.isascii() for trial in otherwise)
+
+
+def test_the_page_shows_every_figure_and_escapes_what_it_is_told():
+    figures = [measure.Figure("a <b>", 0.5, target=0.6, ceiling=0.9, chance=0.1, note="x & y", parts={"noto": 0.25}), measure.Figure("none", float("nan"))]
+    report = {"model": "<i>", "model_sha256": "0", "snapshot": "1", "works": 2, "seed": 3, "torch": "t", "figures": []}
+    page = html(report, figures, {"sheet": "sheet.png"}, {"sheet": ["<script>"]})
+    assert "a &lt;b&gt;" in page
+    assert "<script>" not in page
+    assert "noto: 25.0%" in page
+    assert "no data" in page
+    assert shown(0.1234, "") == "12.3%"
+    assert shown(1.25, "s") == "1.25 s"
+    assert json.loads(json.dumps(figures[0].document()))["met"] is False
