@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error", TRIBUTE_LANG="en")
+# Tiny models are drawn in torch, which is ready at once; whoever tests the engine asks for it.
+os.environ.update(TRIBUTE_ENGINE="torch", XDG_CACHE_HOME=tempfile.mkdtemp(prefix="tribute-cache-"), TRIBUTE_LANG="en")
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error")
 
 import secrets
 from collections.abc import Iterator
@@ -193,7 +196,7 @@ def make_bench(folder: Path, studio: Studio, database: Database, blobs: Any) -> 
             )  # fmt: skip
             put_style(connection, styles[name])
     desk = Desk(database, blobs, studio, Price(amount_minor=50, currency="CNY", platform_bp=3000))
-    return Bench(desk, load_model(str(folder)), folder, styles)
+    return Bench(desk, load_model(str(folder), engine="torch"), folder, styles)
 
 
 def save_png(path: Path, picture_HWC: np.ndarray) -> Path:

@@ -82,7 +82,7 @@ def test_an_outside_checkpoint_is_an_unknown_base(bench, tmp_path):
         (folder / "tribute.json").unlink(missing_ok=True)
         if claim:
             (folder / "tribute.json").write_text(json.dumps({"snapshot": claim}))
-        (picture,) = commission(bench.desk, load_model(str(folder)), ask())
+        (picture,) = commission(bench.desk, load_model(str(folder), engine="torch"), ask())
         assert [share.party for share in picture.credits.shares] == ["unknown-base"]
 
 
@@ -91,7 +91,7 @@ def test_a_style_of_another_base_is_refused(bench, tmp_path):
     from tribute.diffusion.loading import load_model
 
     with pytest.raises(InvalidInput, match="another base"):
-        commission(bench.desk, load_model(str(make_model(tmp_path / "m"))), ask(("ada", 1.0)))
+        commission(bench.desk, load_model(str(make_model(tmp_path / "m")), engine="torch"), ask(("ada", 1.0)))
 
 
 def test_unknown_styles_and_sizes_store_nothing(bench):

@@ -29,7 +29,7 @@ from pathlib import Path
 home, folder = Path(sys.argv[1]), sys.argv[2]
 price = Price(amount_minor=50, currency="CNY", platform_bp=3000)
 desk = Desk(Database(f"sqlite:///{home / 'tribute.db'}"), DiskBlobs(home / "blobs"), open_studio(home / "studio"), price)
-model = load_model(folder)
+model = load_model(folder, engine="torch")
 print("ready", flush=True)
 seed = 0
 while True:

@@ -14,7 +14,7 @@ def recipe(model, *styles, seed=1, **more):
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
 def test_each_kind_of_stable_diffusion_loads_and_draws(tmp_path, kind):
-    model = load_model(str(make_model(tmp_path / kind, kind)))
+    model = load_model(str(make_model(tmp_path / kind, kind)), engine="torch")
     assert model.snapshot is None
     first, again = (sample(model, [recipe(model)], None)[0] for _ in range(2))
     assert first.shape == (64, 64, 3)
@@ -24,7 +24,7 @@ def test_each_kind_of_stable_diffusion_loads_and_draws(tmp_path, kind):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_model(str(make_model(tmp_path_factory.mktemp("m") / "tiny")))
+    return load_model(str(make_model(tmp_path_factory.mktemp("m") / "tiny")), engine="torch")
 
 
 @pytest.fixture(scope="module")
