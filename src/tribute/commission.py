@@ -48,7 +48,7 @@ from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import artists, pictures, snapshots, styles
 
 STUDENT_STEPS = 8
-FULL_STEPS, FULL_GUIDANCE = 24, 4.0
+FULL_STEPS, FULL_GUIDANCE = 24, 7.0
 
 
 class Ask(Record):

@@ -161,7 +161,7 @@ def tower_figures(material: Material, model: Model, labels: dict[str, tuple[str,
     folder = model.folder / "towers"
     if not folder.is_dir():
         return []
-    towers = Towers.from_pretrained(folder).eval()
+    towers = Towers.from_pretrained(folder).float().eval()
     rows = [at for at in material.rows(work_held_out=True, portraits=False) if at < material_commons(material)]
     vectors_NE = towers.pictures(material.features[rows].pooled_NF)
     names = [name for name in labels if name != "portrait"]
