@@ -181,11 +181,13 @@ def larger(picture: Picture, times: int) -> Ask:
     recipe = picture.recipe
     if times not in (2, 4, 8) or recipe.enlarge * times not in (2, 4, 8):
         raise InvalidInput(f"a picture enlarged {recipe.enlarge} times cannot be enlarged {times} times more; give 2, 4 or 8, eight in all")
-    exact = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
-    return Ask(
-        prompt=recipe.prompt, negative_prompt=recipe.negative_prompt, styles=recipe.styles, seed=recipe.seed, width=recipe.width * times,
-        height=recipe.height * times, enlarge=recipe.enlarge * times, **exact,
-    )  # fmt: skip
+    exact: dict[str, Any] = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
+    kept = {name: getattr(recipe, name) for name in ("prompt", "negative_prompt", "styles", "seed")}
+    return Ask(**kept, **exact, width=recipe.width * times, height=recipe.height * times, enlarge=_times(recipe.enlarge * times))
+
+
+def _times(number: int) -> Literal[2, 4, 8]:
+    return 2 if number == 2 else 4 if number == 4 else 8
 
 
 def as_svg(desk: Desk, picture: Picture, pixels_HWC: np.ndarray, detail: str = "some") -> bytes:

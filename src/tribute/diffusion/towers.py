@@ -52,7 +52,7 @@ def train_towers(
 ) -> Towers:
     """`captions` gives each picture's rows of states_MD; pictures of one concept in a batch are not told apart."""
     torch.manual_seed(schedule.seed)
-    towers = Towers(config.text_width, config.hidden, config.shared, config.dropout)
+    towers: Towers = Towers(config.text_width, config.hidden, config.shared, config.dropout)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
         at_B = torch.randint(len(features_NF), (schedule.batch,), generator=generator)
