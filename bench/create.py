@@ -1,6 +1,6 @@
 """What a picture costs: Tribute's engines beside stock diffusers as a user gets it, in one run, as ratios.
 
-python bench/create.py                    the starter: pictures, calls of the denoiser, stages and their floors (idle machine, 4 minutes)
+python bench/create.py                    the starter: pictures, calls of the denoiser, stages and their floors (idle machine, 7 minutes)
 python bench/create.py --compile          the same with torch.compile beside them (minutes more)
 python bench/create.py --model FOLDER --size 512 --steps 2    any diffusers folder
 python bench/create.py --sd15             a random folder of Stable Diffusion 1.5's shape at 512², seconds a step (10 GB of memory)
@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,20 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tribute.studio.evaluation.speed import median_s
 from tribute.studio.wiring import STARTER
 
 PROMPT = "red apple"
 CALLS = (1, 2, 4, 8)
-
-
-def median_s(work: Callable[[], Any], repeats: int) -> float:
-    work()
-    took = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
 
 
 def stock(folder: Path) -> Any:

@@ -59,11 +59,11 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 ## Limits
 
-- Where a figure above missed its target, the model falls short as it says: read them before relying on a word. Hands, letters and small
-  objects are told apart worst; rare concepts give a colour and a silhouette.
+- It gives the colour that was asked for and often a silhouette; it does not draw recognisable things. The judge names none of its concepts
+  right, and its portraits are blotches that do not do their artists' hands justice.
 - The avatar styles have seen portraits only; on other subjects they change colour and line, not much more.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
-- The student takes eight steps for twenty-four guided ones; `--full` draws with the model itself.
+- The student takes eight steps for twenty-four guided ones and loses shapes; `--full` draws with the model itself.
 - It has seen no photograph and nobody's face. Emoji carry their makers' choices about skin, gender and culture.
 
 ## Must not be used for

@@ -118,6 +118,11 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     ]  # fmt: skip
 
 
+def artist_names(connection: Connection, found: Sequence[Style]) -> dict[str, str]:
+    """Style → its artist's name, as manifests cite them."""
+    return {style.name: get(connection, artists, Artist, style.artist_id, "artist").name for style in found}
+
+
 def unused_id(database: Database) -> str:
     """A random id that no stored picture has."""
     while True:
@@ -140,7 +145,7 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
     with desk.database.reading() as connection:
         found, relied = consented_styles(connection, ask.styles, model)
         base = connection.execute(select(snapshots.c.document).where(snapshots.c.hash == (model.snapshot or ""))).scalar_one_or_none()
-        names = {style.name: get(connection, artists, Artist, style.artist_id, "artist").name for style in found}
+        names = artist_names(connection, found)
     price = price_of(desk, relied)
     recipes = recipes_of(ask, model, found)
     told("drawing")
@@ -183,17 +188,14 @@ def larger(picture: Picture, times: int) -> Ask:
         raise InvalidInput(f"a picture enlarged {recipe.enlarge} times cannot be enlarged {times} times more; give 2, 4 or 8, eight in all")
     exact: dict[str, Any] = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
     kept = {name: getattr(recipe, name) for name in ("prompt", "negative_prompt", "styles", "seed")}
-    return Ask(**kept, **exact, width=recipe.width * times, height=recipe.height * times, enlarge=_times(recipe.enlarge * times))
-
-
-def _times(number: int) -> Literal[2, 4, 8]:
-    return 2 if number == 2 else 4 if number == 4 else 8
+    size = {"width": recipe.width * times, "height": recipe.height * times, "enlarge": recipe.enlarge * times}
+    return Ask.model_validate({**kept, **exact, **size})
 
 
 def as_svg(desk: Desk, picture: Picture, pixels_HWC: np.ndarray, detail: str = "some") -> bytes:
     """A picture's pixels traced to outlines: an SVG labelled and signed as the picture is, under the same id."""
     with desk.database.reading() as connection:
-        names = {use.name: get(connection, styles, Style, use.name, "style").artist_id for use in picture.recipe.styles}
+        names = artist_names(connection, [get(connection, styles, Style, use.name, "style") for use in picture.recipe.styles])
     shares = picture.credits.document()
     svg = label.labelled_svg(trace(pixels_HWC, detail), picture.id, picture.recipe, shares, desk.producer)
     definition = credentials.manifest(picture.id, picture.recipe.prompt[:80], picture.recipe.document(), shares, names, credentials.SVG)

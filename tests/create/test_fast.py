@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tribute.create.trace import trace
 from tribute.diffusion.loading import load_model
 from tribute.diffusion.upscaler import Upscaler
 from tribute.provenance.verify import verify
-from tribute.records import InvalidInput, StyleUse
+from tribute.records import InvalidInput, StyleUse, Unreadable
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,7 @@ def test_an_svg_is_signed_and_one_changed_byte_is_told(bench, fast):
     svg = as_svg(bench.desk, picture, pixels)
     found = verify(svg, "x.svg", bench.desk.studio.root)
     assert (found.verdict, found.picture_id) == ("intact", picture.id)
+    assert [style["artist"] for style in found.signature["facts"]["styles"]] == ["Ada"]
     assert found.labels["tribute"]["id"] == picture.id
     assert found.labels["digital_source_type"].endswith("trainedAlgorithmicMedia")
     changed = svg.replace(b"<path", b"<path ", 1)
@@ -137,3 +139,11 @@ def test_a_student_learns_to_take_two_steps_at_once(tmp_path):
     losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert losses[-1] < losses[0]
     assert path.stat().st_size > 0
+
+
+def test_a_damaged_student_is_told_in_one_line(bench, fast_folder, tmp_path):
+    folder = shutil.copytree(fast_folder, tmp_path / "damaged")
+    path = folder / "student" / "pytorch_lora_weights.safetensors"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(Unreadable, match="the few-step student does not fit model 'damaged'"):
+        commission(bench.desk, load_model(str(folder), engine="torch"), ask())

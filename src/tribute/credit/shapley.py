@@ -4,10 +4,10 @@ The game: players are the picture's styles; v(T) says how close the render with 
 
     v(T) = max(0, 1 − d(render_T, picture) / UNRELATED),   v(S) = 1,
 
-where d is the root mean square difference of RGB values in [0, 1] after averaging both pictures down to 32×32 (so that a shifted
-outline is not a stranger, and before anything is enlarged), and UNRELATED is the mean d between unrelated pictures of the starter model, measured by
-`python bench/credit.py calibrate`. What clips: a render further from the picture than a stranger counts as v = 0. The base
-gets v(∅), the part of the picture that stands without any artist; each style gets its Shapley value, the mean of what it adds
+where d is the root mean square difference of RGB values in [0, 1] after averaging both pictures, as the model drew them before they
+are enlarged, down to 32×32 (so that a shifted outline is not a stranger), and UNRELATED is the mean d between unrelated pictures of
+the starter's first weights, as `python bench/credit.py calibrate` measured it. What clips: a render further from the picture than a
+stranger counts as v = 0. The base gets v(∅), the part of the picture that stands without any artist; each style gets its Shapley value, the mean of what it adds
 over all orders of arrival; together they are v(S) = 1. A value below 0 (a style that only takes the picture away from what the
 others made) is clipped in `shares`.
 

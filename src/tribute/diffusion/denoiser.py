@@ -2,7 +2,7 @@
 
 Salimans and Ho 2022 (arXiv:2202.00512) for v; a cosine schedule (Nichol and Dhariwal 2021, arXiv:2102.09672) rescaled to zero
 terminal signal (Lin et al. 2023, arXiv:2305.08891), since few latents need little noise to be lost; min-SNR weighting with
-with a larger γ (Hang et al. 2023, arXiv:2303.09556). Captions are dropped for classifier-free guidance (Ho and Salimans 2022).
+a larger γ (Hang et al. 2023, arXiv:2303.09556). Captions are dropped for classifier-free guidance (Ho and Salimans 2022).
 
 Axes: B batch, C latent channels, H height, W width, T tokens, D text width.
 """
@@ -95,10 +95,9 @@ def v_loss(
     made_BCHW = denoiser(noisy_BCHW.contiguous(memory_format=torch.channels_last), step_B, encode(ids_BT)).sample
     alpha_B = scheduler.alphas_cumprod[step_B]
     snr_B = alpha_B / (1 - alpha_B)
-    weight_B = snr_B.clamp(max=config.snr_gamma) / (snr_B + 1)
-    weight_B = torch.where(alpha_B < 1e-4, weight_B.clamp(min=0.05), weight_B)  # the first step of sampling must be learned too
+    weight_B = (config.snr_gamma / (snr_B + 1)).clamp(max=1.0)  # what a picture is of is settled where noise is high: full weight there
     error_B = (made_BCHW - target_BCHW).square().mean((1, 2, 3))
-    loss: Tensor = (error_B * weight_B).mean() / 0.35
+    loss: Tensor = (error_B * weight_B).mean()
     return loss
 
 

@@ -1,7 +1,7 @@
 """The denoiser in OpenVINO, with adapters switched in and out without compiling anything again.
 
 Every weight that an adapter may change is an input of the compiled network: what a picture wears is added to the base's weights in
-torch and handed over as tensors; the base's own weights are never written to. Chosen by `python bench/create.py`; torch does
+torch and handed over as tensors; the base's own weights are never written to. Measured by `python bench/create.py`; torch does
 the rest, and everything where OpenVINO is not installed.
 
 Axes: B batch, C latent channels, H height, W width, T tokens, D text width.

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tribute.records import InvalidInput, NotInstalled, StyleUse, Unknown, Unrea
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 STUDENT = "few_step_student"  # no style can have this name: theirs have no underscore
-LATENTS_AT_ONCE = 4096  # latent positions that one call of the denoiser takes: 64 pictures of 8×8, or one of 64×64
+LATENTS_AT_ONCE = 1024  # latent positions that share a batch: 16 pictures of 8×8; larger than 32×32, one at a time
 Wear = Sequence[StyleUse]  # the styles of one picture
 
 
@@ -76,18 +77,13 @@ class Model:
         return min(2048, 4 * self.native)
 
     @property
-    def size(self) -> int:
-        """Pixels a side of its pictures, where nothing else is asked."""
-        return self.native * self.enlarges
-
-    @property
     def enlarges(self) -> Literal[1, 2]:
         """How many times the side of a drawn picture its pictures have by default."""
         return 2 if self.upscaler is not None else 1
 
     def rows_at_once(self, width: int, height: int) -> int:
         """How many pictures of this drawn size share a batch."""
-        return max(1, LATENTS_AT_ONCE * self.multiple**2 // (4 * width * height))
+        return max(1, LATENTS_AT_ONCE * self.multiple**2 // (width * height))
 
     def wear(self, rows: Sequence[Wear], read: Any, *, student: bool = False, halves: int = 1) -> None:
         """Makes row r of the next batch wear exactly `rows[r]`, and all of them the student.
@@ -164,24 +160,29 @@ class Model:
     def _load_student(self) -> None:
         if self.student is None:
             raise InvalidInput(f"model {self.name!r} has no few-step student; give steps and guidance instead")
-        from safetensors.torch import load_file
-
-        self.pipeline.load_lora_weights(load_file(self.student), adapter_name=STUDENT)
+        self._attach(STUDENT, self.student.read_bytes(), "the few-step student")
         self.adapters[STUDENT] = STUDENT
 
     def _load(self, style: StyleUse, data: bytes) -> None:
-        from safetensors.torch import load
-
         if sha256(data) != style.adapter_sha256:
             raise Unreadable(f"the adapter of style {style.name!r} no longer matches its hash")
         if style.name in self.adapters:
             self.pipeline.delete_adapters(style.name)
             del self.adapters[style.name]
-        try:
-            self.pipeline.load_lora_weights(load(data), adapter_name=style.name)
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise Unreadable(f"the adapter of style {style.name!r} does not fit model {self.name!r}: {str(error).splitlines()[0][:200]}") from error
+        self._attach(style.name, data, f"the adapter of style {style.name!r}")
         self.adapters[style.name] = style.adapter_sha256
+
+    def _attach(self, name: str, data: bytes, what: str) -> None:
+        """Raises Unreadable for bytes that are no adapter, or one of another model."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is meant here
+                self.pipeline.load_lora_weights(load(data), adapter_name=name)
+        except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise Unreadable(f"{what} does not fit model {self.name!r}: {str(error).splitlines()[0][:200]}") from error
 
 
 def folder_of(name: str) -> Path:

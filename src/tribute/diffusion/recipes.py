@@ -47,7 +47,7 @@ DECODER = Schedule(steps=1800, batch=16, learning_rate=8e-4, warmup=50, decay=0.
 ENCODER = Schedule(steps=1000, batch=16, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=30, weight_decay=0.0)
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
-DENOISER = Schedule(steps=1620, batch=96, learning_rate=6e-4, warmup=200, decay=0.3, ema_half_life=100, sheet_every=300)
+DENOISER = Schedule(steps=2800, batch=64, learning_rate=6e-4, warmup=100, decay=0.3, ema_half_life=100, sheet_every=700)
 STYLE = Schedule(steps=60, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000)
 STUDENT = Schedule(steps=225, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
@@ -135,7 +135,7 @@ def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None
     trained, _ = split(works)
     tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(parts / "text_encoder").eval()
-    said = [[*captions(work, *(work.style,) * 2)[:1], *work.captions_en[:3], *work.captions_zh[:1] * 2, *work.captions_zh[:3]] for work in trained]
+    said = [[*work.captions_en[:1], *work.captions_en[:3], *work.captions_zh[:1] * 2, *work.captions_zh[:3]] for work in trained]
     row_of = {text: row for row, text in enumerate(dict.fromkeys(text for row in said for text in row))}
     concepts = {concept: at for at, concept in enumerate(sorted({work.concept for work in trained}))}
     with torch.inference_mode():

@@ -57,7 +57,7 @@ def create(
     if output.exists() and not output.is_dir():
         raise InvalidInput(f"{output} is not a folder; give one for the pictures to go to")
     workshop = open_workshop()
-    made = _with_progress(workshop, ask, model, quiet=as_json)
+    made = _with_progress(workshop, ask, workshop.model(model), quiet=as_json)
     output.mkdir(parents=True, exist_ok=True)
     shown = []
     for picture in made:
@@ -71,7 +71,7 @@ def create(
         print_json(shown)
 
 
-def _with_progress(workshop: Any, ask: Any, model_name: str | None, quiet: bool) -> Any:
+def _with_progress(workshop: Any, ask: Any, model: Any, quiet: bool) -> Any:
     import sys
 
     from rich.console import Console
@@ -85,7 +85,7 @@ def _with_progress(workshop: Any, ask: Any, model_name: str | None, quiet: bool)
         task = bar.add_task(say("drawing"), total=None)
         return commission(
             workshop.desk(),
-            workshop.model(model_name),
+            model,
             ask,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             told=lambda stage: bar.update(task, description=say(stage)),
@@ -136,7 +136,7 @@ def upscale(
             raise
         _enlarge_file(workshop, Path(picture), times, output, model, as_json)
         return
-    (made,) = _with_progress(workshop, larger(found, times), model, quiet=as_json)
+    (made,) = _with_progress(workshop, larger(found, times), _loaded(workshop, found, model), quiet=as_json)
     path = output / f"tribute-{made.id}.png"
     output.mkdir(parents=True, exist_ok=True)
     write_file(path, workshop.blobs.get(made.file_sha256))

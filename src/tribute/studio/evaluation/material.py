@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,11 @@ class Material:
             and (not styles or work.style in styles)
             and (portraits or work.concept != "portrait")
         ]
+
+    @cached_property
+    def commons(self) -> int:
+        """How many of the works, which come first, are the base's own."""
+        return sum(work.style not in STYLES for work in self.works)
 
     def labels(self) -> dict[str, tuple[str, str]]:
         """Each concept's label in English and Chinese."""

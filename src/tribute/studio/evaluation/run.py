@@ -88,8 +88,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     trained = ask_for.one_hand_each(material.pairs(held=False))[: size.concepts]
     held = material.pairs(held=True)
     held = held[:: max(1, len(held) // size.held_pairs)][: size.held_pairs]
-    commons = material_commons(material)
-    base_rows = [at for at in material.rows(trained=True) if at < commons]
+    base_rows = [at for at in material.rows(trained=True) if at < material.commons]
     known = ask_for.trained_texts([material.works[at] for at in base_rows], material.pictures_NHWC[base_rows], DENOISER.seed)
     english = artist.draw(ask_for.pair_trials(trained, labels, 0, SEED), "trained pairs, English")
     chinese = artist.draw(ask_for.pair_trials(trained, labels, 1, SEED), "trained pairs, Chinese")
@@ -123,13 +122,6 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     return report
 
 
-def material_commons(material: Material) -> int:
-    """How many of the works, which come first, are the base's own."""
-    from tribute.collection.starter import STYLES
-
-    return sum(work.style not in STYLES for work in material.works)
-
-
 def full_figure(judges: Judges, student: Drawn, full: Drawn) -> Figure:
     """What the few-step student loses: the same prompts and seeds in full."""
     asked = dict(student)
@@ -141,7 +133,7 @@ def full_figure(judges: Judges, student: Drawn, full: Drawn) -> Figure:
 
 @torch.inference_mode()
 def autoencoder_figures(material: Material, model: Model, count: int = 256) -> list[Figure]:
-    rows = [at for at in material.rows(trained=False) if at < material_commons(material)]
+    rows = [at for at in material.rows(trained=False) if at < material.commons]
     rows = rows[:: max(1, len(rows) // count)][:count]
     real_NHWC = material.pictures_NHWC[rows]
     vae = model.pipeline.vae
@@ -162,7 +154,7 @@ def tower_figures(material: Material, model: Model, labels: dict[str, tuple[str,
     if not folder.is_dir():
         return []
     towers = Towers.from_pretrained(folder).float().eval()
-    rows = [at for at in material.rows(work_held_out=True, portraits=False) if at < material_commons(material)]
+    rows = [at for at in material.rows(work_held_out=True, portraits=False) if at < material.commons]
     vectors_NE = towers.pictures(material.features[rows].pooled_NF)
     names = [name for name in labels if name != "portrait"]
     wanted = [names.index(material.works[at].concept) for at in rows]

@@ -27,6 +27,8 @@ from tribute.studio.wiring import STARTER, Settings, open_workshop
 
 
 def median_s(work: Callable[[], Any], repeats: int) -> float:
+    """Seconds of the median run, after one that does not count."""
+    work()
     took = []
     for _ in range(repeats):
         began = time.perf_counter()

@@ -27,7 +27,7 @@ SYNONYMS = (
     ("bloom", "blossom", "blossom"), ("serpent", "snake", "snake"), ("spectre", "ghost", "ghost"), ("toadstool", "mushroom", "mushroom"),
     ("小狗", "狗", "dog-face"), ("小猫", "猫", "cat-face"), ("轿车", "汽车", "automobile"), ("小汽车", "汽车", "automobile"), ("兔子", "兔", "rabbit-face"),
     ("小猪", "猪", "pig-face"), ("自行车", "单车", "bicycle"), ("脚踏车", "自行车", "bicycle"), ("火焰", "火", "fire"), ("汉堡", "汉堡包", "hamburger"),
-    ("甜甜圈", "圈饼", "doughnut"), ("眼镜框", "眼镜", "glasses"), ("帆船", "帆船", "sailboat"), ("出租汽车", "出租车", "taxi"), ("婴儿", "宝宝", "baby"),
+    ("甜甜圈", "圈饼", "doughnut"), ("眼镜框", "眼镜", "glasses"), ("出租汽车", "出租车", "taxi"), ("婴儿", "宝宝", "baby"),
     ("蛇", "蛇类", "snake"), ("幽灵", "鬼", "ghost"), ("蘑菇", "菌菇", "mushroom"), ("宇宙飞船", "火箭", "rocket"), ("客机", "飞机", "airplane"),
 )  # fmt: skip
 
