@@ -1,6 +1,7 @@
 """The main path: ask → make → credit → price → seal → store; then keep → pay → receipt.
 
-Credit comes before the seal because the seal carries it. Each picture is stored in one database transaction after its file is
+Credit comes before the seal because the seal carries it; where it is slow (more than five artists) the seal says `pending`, nothing can be
+kept yet, and `work_off` follows. Each picture is stored in one database transaction after its file is
 whole on disk, so a kill at any point leaves a picture made, sealed and credited, or no picture.
 """
 
@@ -15,21 +16,25 @@ import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection, select
 
-from tribute.collection.consent import allows, in_force
+from tribute.collection.consent import allows, in_force, terms_in_force
 from tribute.create.sample import Progress, as_drawn, check_size, enlarged, pixel_hash, sample
 from tribute.create.trace import trace
-from tribute.credit.shapley import shapley_scores
+from tribute.credit.game import Game
+from tribute.credit.shapley import PLAYERS_MAX, shapley_scores
 from tribute.credit.shares import to_credits
 from tribute.diffusion.loading import Model
-from tribute.ledger.book import post, read_transaction
+from tribute.ledger.book import transaction_on
 from tribute.ledger.download import download_transaction
-from tribute.ledger.receipt import receipt_body
+from tribute.ledger.payouts import payees_of
+from tribute.ledger.receipt import post_with_receipt, receipt_of, stored_receipt
+from tribute.ledger.refund import refund_key
 from tribute.provenance import credentials, label, watermark
 from tribute.provenance.certificate import Studio
 from tribute.records import (
     Artist,
     Conflict,
     Consent,
+    Credits,
     InvalidInput,
     NotAllowed,
     Picture,
@@ -44,11 +49,13 @@ from tribute.records import (
     utc_now,
 )  # fmt: skip
 from tribute.store.blobs import Blobs
-from tribute.store.database import Database, get, moment, put
+from tribute.store.database import Database, documents, get, insert_new, moment, put
 from tribute.store.schema import artists, pictures, snapshots, styles
+from tribute.store.schema import credits as credits_table
 
 STUDENT_STEPS = 8
 FULL_STEPS, FULL_GUIDANCE = 24, 7.0
+PENDING: dict[str, Any] = {"method": "pending", "shares": []}  # what a seal says of a picture whose credit follows
 
 
 class Ask(Record):
@@ -132,12 +139,18 @@ def unused_id(database: Database) -> str:
                 return picture_id
 
 
-def price_of(desk: Desk, relied: Sequence[Consent]) -> Price:
-    """The highest price among the artists leaned on, or the studio's own where that is higher or nobody is."""
+def price_of(desk: Desk, connection: Connection, relied: Sequence[Consent]) -> Price:
+    """The highest price among the artists leaned on, or the studio's own where that is higher or nobody is; and what each agreed to give up."""
+    least, artists_bp = [desk.price.amount_minor], {}
     for consent in relied:
-        if consent.currency != desk.price.currency:
-            raise InvalidInput(f"{consent.artist_id} asks for {consent.currency}, this studio sells in {desk.price.currency}; one picture has one currency")
-    return desk.price.model_copy(update={"amount_minor": max([desk.price.amount_minor, *(consent.price_minor for consent in relied)])})
+        agreed = terms_in_force(connection, consent.artist_id, consent.use)
+        amount, currency = (agreed.price_minor, agreed.currency) if agreed else (consent.price_minor, consent.currency)
+        if currency != desk.price.currency:
+            raise InvalidInput(f"{consent.artist_id} asks for {currency}, this studio sells in {desk.price.currency}; one picture has one currency")
+        least.append(amount)
+        if agreed and agreed.platform_bp != desk.price.platform_bp:
+            artists_bp[consent.artist_id] = agreed.platform_bp
+    return desk.price.model_copy(update={"amount_minor": max(least), "artists_bp": artists_bp})
 
 
 def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None) -> list[Picture]:
@@ -146,7 +159,8 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
         found, relied = consented_styles(connection, ask.styles, model)
         base = connection.execute(select(snapshots.c.document).where(snapshots.c.hash == (model.snapshot or ""))).scalar_one_or_none()
         names = artist_names(connection, found)
-    price = price_of(desk, relied)
+        price = price_of(desk, connection, relied)
+        owners = owners_of(connection, found)
     recipes = recipes_of(ask, model, found)
     told("drawing")
     for recipe in recipes:
@@ -157,14 +171,14 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
         return sample(model, recipes, desk.blobs.get)
 
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
-    made = []
+    made, artist_of = [], {style.name: style.artist_id for style in found}
     for recipe, drawn_HWC in zip(recipes, drawn, strict=True):
         told("crediting")
-        scores = shapley_scores(as_drawn(recipe), drawn_HWC, render)
+        game = Game(as_drawn(recipe), drawn_HWC, render, owners)
+        credits = to_credits(shapley_scores(game), artist_of, base is not None) if len(game.players) <= PLAYERS_MAX else None
         pixels_HWC = enlarged(model, recipe, drawn_HWC)
-        credits = to_credits(scores, {style.name: style.artist_id for style in found}, base_known=base is not None)
         picture_id = unused_id(desk.database)
-        shares = credits.document()
+        shares = credits.document() if credits else PENDING
         told("sealing")
         png = label.labelled_png(watermark.embed(pixels_HWC, picture_id), picture_id, recipe, shares, desk.producer)
         sealed = credentials.sign(png, credentials.manifest(picture_id, recipe.prompt[:80], recipe.document(), shares, names), desk.studio)
@@ -179,6 +193,46 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
             put(connection, pictures, picture, **columns)
         made.append(picture)
     return made
+
+
+def credited(database: Database, picture: Picture) -> Picture:
+    """The picture with its credit, where that was worked off since it was made; `credits` stays None where it is pending still."""
+    if picture.credits is not None:
+        return picture
+    with database.reading() as connection:
+        document = connection.execute(select(credits_table.c.document).where(credits_table.c.picture_id == picture.id)).scalar_one_or_none()
+    return picture if document is None else picture.model_copy(update={"credits": Credits.model_validate_json(document)})
+
+
+def pending_pictures(database: Database) -> list[Picture]:
+    """Pictures whose credit waits to be worked off, oldest first."""
+    with database.reading() as connection:
+        waits = pictures.c.document.contains('"credits":null') & pictures.c.id.not_in(select(credits_table.c.picture_id))
+        return sorted(documents(connection, pictures, Picture, waits), key=lambda picture: picture.created)
+
+
+def work_off(desk: Desk, model: Model, picture: Picture) -> Picture:
+    """Credits a pending picture that `model` made: draws it and its coalitions again and stores the shares. Said twice, the first stays."""
+    drawn = as_drawn(picture.recipe)
+
+    def render(recipes: Sequence[Recipe]) -> list[np.ndarray]:
+        return sample(model, recipes, desk.blobs.get)
+
+    with desk.database.reading() as connection:
+        found = [get(connection, styles, Style, use.name, "style") for use in picture.recipe.styles]
+        owners = owners_of(connection, found)
+        known = connection.execute(select(snapshots.c.hash).where(snapshots.c.hash == (picture.recipe.snapshot or ""))).first() is not None
+    scores = shapley_scores(Game(drawn, render([drawn])[0], render, owners))
+    credits = to_credits(scores, {style.name: style.artist_id for style in found}, known)
+    with desk.database.writing() as connection:
+        insert_new(connection, credits_table, [{"picture_id": picture.id, "document": canonical(credits.document()).decode()}])
+    return credited(desk.database, picture)
+
+
+def owners_of(connection: Connection, found: Sequence[Style]) -> dict[str, str]:
+    """Style → who is paid for it. Artists whose money goes to one account are one player of the game, under however many names."""
+    accounts = payees_of(connection, (style.artist_id for style in found))
+    return {style.name: accounts[style.artist_id].iban if style.artist_id in accounts else style.artist_id for style in found}
 
 
 def larger(picture: Picture, times: int) -> Ask:
@@ -196,7 +250,8 @@ def as_svg(desk: Desk, picture: Picture, pixels_HWC: np.ndarray, detail: str = "
     """A picture's pixels traced to outlines: an SVG labelled and signed as the picture is, under the same id."""
     with desk.database.reading() as connection:
         names = artist_names(connection, [get(connection, styles, Style, use.name, "style") for use in picture.recipe.styles])
-    shares = picture.credits.document()
+    found = credited(desk.database, picture).credits
+    shares = found.document() if found else PENDING
     svg = label.labelled_svg(trace(pixels_HWC, detail), picture.id, picture.recipe, shares, desk.producer)
     definition = credentials.manifest(picture.id, picture.recipe.prompt[:80], picture.recipe.document(), shares, names, credentials.SVG)
     return credentials.sign(svg, definition, desk.studio)
@@ -208,13 +263,21 @@ def keep(desk: Desk, picture: Picture, creator: str, key: str | None = None) -> 
     Without `key`, one creator pays for one picture once, however often it is fetched. Raises InsufficientFunds or Conflict.
     """
     sealed = desk.blobs.get(picture.file_sha256)
+    picture = credited(desk.database, picture)
     wanted = download_transaction(picture, creator, key or f"download:{creator}:{picture.id}")
-    moved = post(desk.database, wanted)
-    posted = read_transaction(desk.database, wanted.key)
-    if posted is None:
-        raise Conflict(f"the transaction {wanted.key!r} is gone")
-    with desk.database.reading() as connection:
+    with desk.database.writing() as connection:
         manifests = [get(connection, styles, Style, use.name, "style").snapshot for use in picture.recipe.styles]
-    body = receipt_body(picture, posted, tuple(filter(None, [picture.recipe.snapshot, *manifests])))
-    receipt = {"body": body, "signature": desk.studio.sign(canonical(body)), "chain": desk.studio.chain.decode()}
-    return sealed, receipt, moved
+        made = receipt_of(picture, wanted, tuple(filter(None, [picture.recipe.snapshot, *manifests])))
+        moved = post_with_receipt(connection, wanted, made)
+        if not moved and transaction_on(connection, refund_key(wanted.key)) is not None:
+            raise Conflict(f"picture {picture.id} was refunded to {creator}; give a new key to keep it again")
+        receipt = stored_receipt(connection, wanted.key)
+    return sealed, vouched(desk, receipt), moved
+
+
+def vouched(desk: Desk, receipt: dict[str, Any]) -> dict[str, Any]:
+    """A receipt whose week is open, with the studio's signature over its hashes; one with a path to a published root needs none."""
+    if receipt["proof"] is not None:
+        return receipt
+    signed = canonical({"version": receipt["version"], "hashes": receipt["hashes"]})
+    return receipt | {"signature": {"value": desk.studio.sign(signed), "chain": desk.studio.chain.decode()}}

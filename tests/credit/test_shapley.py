@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import flat_art, make_picture
-from tribute.credit.shapley import distance, shapley_scores, shapley_values
+from tribute.credit.game import Game, rms_32
+from tribute.credit.shapley import exact_scores, sampled_scores, shapley_scores, shapley_values
 from tribute.credit.shares import BASE, to_credits
 from tribute.records import InvalidInput, StyleUse
 
@@ -47,9 +48,13 @@ def paint_all(recipes):
     return [painted(recipe) for recipe in recipes]
 
 
-def scores(*styles):
+def game_of(*styles, owners=None):
     recipe = make_picture({}).recipe.model_copy(update={"styles": tuple(StyleUse(name=name, weight=weight) for name, weight in styles)})
-    return shapley_scores(recipe, painted(recipe), paint_all)
+    return Game(recipe, painted(recipe), paint_all, owners)
+
+
+def scores(*styles):
+    return shapley_scores(game_of(*styles))
 
 
 def test_base_and_styles_sum_to_one():
@@ -80,14 +85,62 @@ def test_no_style_leaves_it_all_to_the_base():
     assert scores().parties == {BASE: 1.0}
 
 
-def test_too_many_styles_are_refused():
-    styles = tuple(StyleUse(name=f"s{n}") for n in range(6))
-    with pytest.raises(InvalidInput, match="at most 5"):
-        shapley_scores(make_picture({}).recipe.model_copy(update={"styles": styles}), flat_art(), paint_all)
+def test_two_names_of_one_owner_are_one_player():
+    alone, two = scores(("ada", 1.0), ("bo", 1.0)), game_of(("ada", 0.5), ("twin", 0.5), ("bo", 1.0), owners={"ada": "ada", "twin": "ada"})
+    found = shapley_scores(two)
+    assert two.players == ("ada", "bo")
+    assert found.parties["ada"] + found.parties["twin"] == pytest.approx(alone.parties["ada"], abs=0.02)
+    assert found.parties["ada"] == pytest.approx(found.parties["twin"])
+
+
+def many(count):
+    """A game of `count` styles, each of which paints a row of its own and dims the next one's."""
+    names = [f"s{at}" for at in range(count)]
+
+    def paint(recipe):
+        picture = np.full((64, 64, 3), 128, np.int32)
+        for use in recipe.styles:
+            at = names.index(use.name)
+            picture[at * 4 : at * 4 + 4] += 20 + 10 * at
+            picture[at * 4 + 4 : at * 4 + 8] -= 15
+        return picture.clip(0, 255).astype(np.uint8)
+
+    recipe = make_picture({}).recipe.model_copy(update={"styles": tuple(StyleUse(name=name) for name in names)})
+    return Game(recipe, paint(recipe), lambda recipes: [paint(one) for one in recipes])
+
+
+def test_sampled_orders_find_the_exact_values_within_their_interval():
+    exact, sampled = exact_scores(many(6)), sampled_scores(many(6), pairs=12, narrow=0.0)
+    missed = [name for name in exact.parties if abs(exact.parties[name] - sampled.parties[name]) > sampled.uncertain.get(name, 0.0) + 1e-9]
+    assert len(missed) <= 1  # an interval of 95%
+    assert sum(sampled.parties.values()) == pytest.approx(1.0)
+    assert sampled.parties[BASE] == exact.parties[BASE]
+
+
+def test_more_than_five_artists_are_sampled_and_the_cost_grows_with_the_orders():
+    assert shapley_scores(many(6)).method == "shapley-sampled"
+    assert shapley_scores(many(5)).method == "shapley-exact"
+    few, more = many(8), many(8)
+    sampled_scores(few, pairs=3, narrow=0.0)
+    sampled_scores(more, pairs=6, narrow=0.0)
+    assert few.renders <= 3 * 2 * 7 + 1
+    assert few.renders < more.renders <= 2 * few.renders
+    with pytest.raises(InvalidInput, match="sample orders"):
+        exact_scores(many(9))
+
+
+def test_what_is_uncertain_is_held_back_and_paid_to_nobody():
+    found = sampled_scores(many(6), pairs=3)
+    credits = to_credits(found, {}, True)
+    shares = {share.party: share.share_ppm for share in credits.shares}
+    assert sum(shares.values()) == 1_000_000
+    held_back = sum(min(found.uncertain[name], max(0.0, found.parties[name])) for name in found.uncertain)
+    assert shares["uncertain"] == pytest.approx(1e6 * held_back / sum(max(0.0, one) for one in found.parties.values()), abs=2)
+    assert all(shares[name] <= 1e6 * max(0.0, found.parties[name]) + 1 for name in found.uncertain)
 
 
 def test_the_distance_is_one():
     one, other = flat_art(seed=1), flat_art(seed=2)
-    assert distance(one, one) == 0.0
-    assert distance(one, other) == distance(other, one) > 0
-    assert distance(np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)) == pytest.approx(1.0)
+    assert rms_32(one, one) == 0.0
+    assert rms_32(one, other) == rms_32(other, one) > 0
+    assert rms_32(np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)) == pytest.approx(1.0)

@@ -65,14 +65,14 @@ def test_one_key_from_many_clients_at_once_has_one_effect(database_url):
         for key in ("same", f"own-{number}"):
             outcomes.append((key, post(opened, download_transaction(picture, "mei", key))))
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(12)]
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(32)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sum(moved for key, moved in outcomes if key == "same") == 1
-    assert len(outcomes) == 24
-    assert balance_micro(opened, "creator:mei", "CNY") == (10_000 - 13 * 50) * 10**6
+    assert len(outcomes) == 64
+    assert balance_micro(opened, "creator:mei", "CNY") == (10_000 - 33 * 50) * 10**6
     assert trial_balance(opened) == {"CNY": 0}
     assert sum(all_balances(opened).values()) == 0
     opened.close()

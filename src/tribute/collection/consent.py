@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
 
-from tribute.records import USES, Consent, Use, Work, canonical
-from tribute.store.schema import consents
+from tribute.records import USES, Consent, Terms, Use, Work, canonical, utc_now
+from tribute.store.database import moment
+from tribute.store.schema import consents, terms
 
 # Licences that ask for no payment: the commons, which alone may train the base.
 COMMONS_LICENCES = ("Apache-2.0", "MIT", "CC0-1.0", "LicenseRef-PublicDomain")
@@ -56,6 +58,20 @@ def in_force(connection: Connection, artist_id: str) -> dict[Use, Consent]:
         consent = Consent.model_validate_json(document)
         last[consent.use] = consent
     return {use: last[use] for use in USES if use in last}
+
+
+def record_terms(connection: Connection, agreed: Terms) -> None:
+    """Appends what was agreed with an artist; it holds for pictures made from its `since` on."""
+    row = {"artist_id": agreed.artist_id, "use": agreed.use, "since": moment(agreed.since), "document": canonical(agreed.document()).decode()}
+    connection.execute(insert(terms).values(row))
+
+
+def terms_in_force(connection: Connection, artist_id: str, use: Use, when: datetime | None = None) -> Terms | None:
+    """What was agreed for a use at a moment, now by default; None where only consent and the studio's own terms hold."""
+    past = (terms.c.artist_id == artist_id, terms.c.use == use, terms.c.since <= moment(when or utc_now()))
+    newest = select(terms.c.document).where(*past).order_by(terms.c.since.desc(), terms.c.seq.desc()).limit(1)
+    document = connection.execute(newest).scalar_one_or_none()
+    return None if document is None else Terms.model_validate_json(document)
 
 
 def allows(consents_in_force: dict[Use, Consent], use: Use) -> Consent | None:

@@ -26,6 +26,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tribute.credit.method import Case, Catalogues
+from tribute.credit.shares import BASE, Scores
 from tribute.diffusion.loading import Model
 from tribute.records import Recipe
 
@@ -135,3 +137,24 @@ def heat_maps(picture_HWC: np.ndarray, words: tuple[Word, ...]) -> list[Image.Im
         cold = picture_HWC.mean(-1, keepdims=True) * 0.35 * np.array([0.55, 0.7, 1.3]) + np.array([10, 18, 60])
         made.append(Image.fromarray((picture_HWC * weight + cold * (1 - weight)).clip(0, 255).astype(np.uint8)))
     return made
+
+
+class KeywordAttention:
+    """Pays styles for the words that name their hand: the share of attention those words have; all other words are the base's.
+
+    It says which words shaped which pixels. A style that no word names gets nothing, whatever it drew: hence its error.
+    """
+
+    name = METHOD
+
+    def prepare(self, catalogues: Catalogues) -> None:
+        self.words = {name: {word.lower() for said in one.words for word in re.findall(r"\w+", said)} for name, one in catalogues.items()}
+
+    def score(self, case: Case) -> Scores:
+        shares = keyword_shares(case.model, case.recipe, lambda asked: case.render([asked])[0])
+        scores = dict.fromkeys((BASE, *case.styles), 0.0)
+        for word in shares:
+            named = [style for style in case.styles if word.text.lower() in self.words.get(style, ())]
+            for party in named or [BASE]:
+                scores[party] += word.share / len(named or [BASE])
+        return Scores(self.name, "attention", scores, {word.text: word.share for word in shares})

@@ -3,6 +3,9 @@
 A negative score is set to 0: nobody is paid less than nothing, and nobody else is charged for it. Scores are then divided by
 their sum and rounded to parts per million by floor and largest remainder, ties to the earlier name. Where all scores are 0 the
 whole goes to the base. A base that cites no known snapshot is named `unknown-base`, and its part is nobody's.
+
+Where a method says how uncertain it is, each style is credited with the lower end of its interval, and what is held back is the party
+`uncertain`: a pool that is paid to nobody until somebody works the picture out exactly.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 from tribute.records import PPM, Credits, Share
 from tribute.records.money import split
 
-BASE, UNKNOWN_BASE = "base", "unknown-base"
+BASE, UNKNOWN_BASE, UNCERTAIN = "base", "unknown-base", "uncertain"
 RESOLUTION = 10**12  # scores are integers of this fineness before they are split
 
 
@@ -27,11 +30,15 @@ class Scores:
     parties: Mapping[str, float]
     values: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    uncertain: Mapping[str, float] = field(default_factory=dict)  # half of each score's 95% interval
 
 
 def to_credits(scores: Scores, artist_of: Mapping[str, str], base_known: bool) -> Credits:
     """Shares that sum to one million. `artist_of` maps each style to its artist's id."""
     clipped = {party: max(0.0, score) if math.isfinite(score) else 0.0 for party, score in scores.parties.items()}
+    if scores.uncertain:
+        lower = {party: max(0.0, score - scores.uncertain.get(party, 0.0)) for party, score in clipped.items()}
+        clipped = {**lower, UNCERTAIN: sum(clipped.values()) - sum(lower.values())}
     base = BASE if base_known else UNKNOWN_BASE
     named = {base if party == BASE else party: score for party, score in clipped.items()}
     total = sum(named.values())

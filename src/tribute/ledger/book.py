@@ -1,26 +1,35 @@
-"""The journal: transactions of postings that sum to zero, append-only, one effect per idempotency key.
+"""The journal: transactions of postings that sum to zero, append-only, chained, one effect per idempotency key.
 
-Accounts: `cash` (what the studio holds; its balance is the only one that goes below zero), `creator:NAME` (prepaid),
-`artist:ID` (earned), `payable:ID` (closed by a settlement, to be paid out), `commons` (the base's part where works ask for no payment), `unclaimed`
-(the part of a base that nobody vouches for), `platform` (the studio's part).
+Accounts gain by credits and never fall below zero, but for the studio's two that are kept the other way round: `cash` (what it
+holds) and `refunds` (what it bore for refunds after a week was closed).
+
+    creator:NAME  prepaid            artist:ID  earned             payable:ID  closed by a settlement, to be paid out
+    payout:ID     asked for          transit:ID in the bank's hands
+    commons       the base's part where works ask for no payment    unclaimed  the part of a base that nobody vouches for
+    uncertain     what sampled credit holds back                   platform   the studio's part
+
+Whoever writes holds one lock from the first statement to the commit: balances of `platform` and `commons` change with every
+download, so writers would wait for one another anyway, and so the chain has one order, which is the order of commits.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Connection, Row, func, insert, select, text
+from sqlalchemy.exc import IntegrityError
 
-from tribute.records import MICRO, Conflict, InsufficientFunds, InvalidInput, Posting, Transaction, canonical, sha256, utc_now
+from tribute.records import MICRO, Conflict, InsufficientFunds, InvalidInput, Posting, Transaction, Unreadable, canonical, sha256, utc_now
 from tribute.store.database import Database, moment
 from tribute.store.schema import balances, postings, transactions
 
-SETTLING_LOCK = 20261123  # PostgreSQL advisory lock: shared by postings, exclusive to a settlement
+LEDGER_LOCK = 20261123  # PostgreSQL advisory lock; SQLite's own write lock does the same
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+CHAIN_START = "0" * 64
 
 
 def creator_account(name: str) -> str:
@@ -31,56 +40,85 @@ def creator_account(name: str) -> str:
 
 
 def effect_hash(transaction: Transaction) -> str:
-    """What a retry must repeat: everything but the time."""
-    document = transaction.document()
+    """What a retry must repeat: everything but the time and the order of its postings."""
+    document = _whole(transaction)
     del document["created"]
     return sha256(canonical(document))
 
 
-def post_on(connection: Connection, transaction: Transaction) -> bool:
-    """Writes a transaction within the caller's database transaction. False where the key was used for the same before.
+def in_order(transaction: Transaction) -> tuple[Posting, ...]:
+    """Postings in the one order that they are stored and hashed in."""
+    return tuple(sorted(transaction.postings, key=lambda posting: (posting.account, posting.amount_micro)))
 
-    Raises Conflict where the key was used for something else, InsufficientFunds where a balance would fall below zero.
-    """
+
+def _whole(transaction: Transaction) -> dict[str, Any]:
+    return transaction.document() | {"postings": [posting.document() for posting in in_order(transaction)], "created": moment(transaction.created)}
+
+
+def leaf_of(transaction: Transaction, receipt: str = "") -> str:
+    """SHA-256 over the whole transaction and the hash of the receipt that was given for it, if any."""
+    return sha256(canonical(_whole(transaction) | {"receipt": receipt}))
+
+
+def next_link(chain: str, leaf: str) -> str:
+    return sha256(bytes.fromhex(chain) + bytes.fromhex(leaf))
+
+
+def lock(connection: Connection) -> None:
+    """Waits until nobody else writes to the ledger; held until the caller's database transaction ends."""
     if connection.dialect.name == "postgresql":
-        # Wait for whoever posts under this key, and keep a settlement from closing over a transaction not yet committed.
-        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:settling)"), {"settling": SETTLING_LOCK})
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": transaction.key})
-    effect = effect_hash(transaction)
-    before = connection.execute(select(transactions.c.hash).where(transactions.c.key == transaction.key)).scalar_one_or_none()
-    if before == effect:
-        return False
-    if before is not None:
-        raise Conflict(f"the key {transaction.key!r} was used before for another transaction; give a new key")
-    rows = [{"key": transaction.key, **posting.model_dump()} for posting in sorted(transaction.postings, key=lambda p: (p.account, p.amount_micro))]
-    try:
-        connection.execute(insert(postings), rows)
-    except IntegrityError as error:
-        if "not_below_zero" in str(error.orig):
-            payer = min(transaction.postings, key=lambda posting: posting.amount_micro)
-            raise InsufficientFunds(f"{payer.account.partition(':')[2] or payer.account} has not enough money for this; top up first") from error
-        raise
-    memo = canonical(transaction.memo).decode()
-    row = {"key": transaction.key, "hash": effect, "kind": transaction.kind, "memo": memo, "created": moment(transaction.created)}
-    connection.execute(insert(transactions), [row])
-    return True
+        connection.execute(text("SELECT pg_advisory_xact_lock(:ledger)"), {"ledger": LEDGER_LOCK})
+
+
+def post_all_on(connection: Connection, wanted: Sequence[Transaction], receipt_hashes: Sequence[str] = ()) -> list[bool]:
+    """Writes transactions within the caller's database transaction: all or none. False for one that was posted before.
+
+    Raises Conflict where a key was used for something else, InsufficientFunds where a balance would fall below zero.
+    """
+    lock(connection)
+    effects = [effect_hash(one) for one in wanted]
+    known: dict[str, str] = {}
+    keys = [one.key for one in wanted]
+    for at in range(0, len(keys), 500):
+        query = select(transactions.c.key, transactions.c.hash).where(transactions.c.key.in_(keys[at : at + 500]))
+        known |= {row.key: row.hash for row in connection.execute(query)}
+    chain = connection.execute(select(transactions.c.chain).order_by(transactions.c.seq.desc()).limit(1)).scalar_one_or_none() or CHAIN_START
+    lines: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    moved = []
+    for one, effect, receipt in zip(wanted, effects, receipt_hashes or [""] * len(wanted), strict=True):
+        if known.setdefault(one.key, "") not in ("", effect):
+            raise Conflict(f"the key {one.key!r} was used before for another transaction; give a new key")
+        moved.append(not known[one.key])
+        if known[one.key]:
+            continue
+        known[one.key] = effect
+        leaf = leaf_of(one, receipt)
+        chain = next_link(chain, leaf)
+        lines += [{"key": one.key, **posting.model_dump()} for posting in in_order(one)]
+        created, memo = moment(one.created), canonical(one.memo).decode()
+        rows.append({"key": one.key, "hash": effect, "kind": one.kind, "memo": memo, "created": created, "leaf": leaf, "chain": chain})
+    if rows:
+        try:
+            connection.execute(insert(postings), lines)
+        except IntegrityError as error:
+            if "not_below_zero" in str(error.orig):
+                payer = min((posting for one in wanted for posting in one.postings), key=lambda posting: posting.amount_micro).account
+                raise InsufficientFunds(f"{payer.partition(':')[2] or payer} has not enough money for this; top up first") from error
+            raise
+        connection.execute(insert(transactions), rows)
+    return moved
+
+
+def post_on(connection: Connection, transaction: Transaction, receipt_hash: str = "") -> bool:
+    """`post_all_on` of one."""
+    return post_all_on(connection, [transaction], [receipt_hash])[0]
 
 
 def post(database: Database, transaction: Transaction) -> bool:
-    """`post_on` in a transaction of its own; two callers with one key at once: one posts, the other sees that it did."""
-    for attempt in (1, 2, 3):
-        try:
-            with database.writing() as connection:
-                return post_on(connection, transaction)
-        except DBAPIError as error:
-            if attempt == 3 or not _may_retry(error):
-                raise
-    raise AssertionError("unreachable")
-
-
-def _may_retry(error: DBAPIError) -> bool:
-    """A race for one key, or PostgreSQL's serialisation failure or deadlock."""
-    return isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", "") in ("40001", "40P01")
+    """`post_on` in a database transaction of its own; of two callers with one key at once one posts, the other sees that it did."""
+    with database.writing() as connection:
+        return post_on(connection, transaction)
 
 
 def balance_micro(database: Database, account: str, currency: str) -> int:
@@ -99,17 +137,51 @@ def all_balances(database: Database) -> dict[tuple[str, str], int]:
 def trial_balance(database: Database) -> dict[str, int]:
     """Per currency the sum over all postings, which must be zero; also holds the kept balances against the postings.
 
-    Raises AssertionError where they differ: that would be our bug.
+    Raises Unreadable where they differ: somebody wrote past the ledger.
     """
     with database.reading() as connection:
         summed = select(postings.c.account, postings.c.currency, func.sum(postings.c.amount_micro)).group_by(postings.c.account, postings.c.currency)
         from_postings = {(row[0], row[1]): int(row[2]) for row in connection.execute(summed)}
         kept = {(row.account, row.currency): row.amount_micro for row in connection.execute(select(balances))}
-    assert from_postings == kept, "balances differ from postings"
+    off = sorted({account for account, _ in from_postings.items() ^ kept.items()})
+    if off:
+        raise Unreadable(f"the balance of {off[0][0]} in {off[0][1]} is not the sum of its postings; restore the database from a backup")
     totals: dict[str, int] = {}
     for (_, currency), amount in from_postings.items():
         totals[currency] = totals.get(currency, 0) + amount
     return totals
+
+
+def journal(connection: Connection, *where: Any) -> Iterator[tuple[Row[Any], Transaction]]:
+    """Every transaction in order, with its row; read in steps, so that a long journal does not fill the memory."""
+    after, step = 0, 2000
+    while True:
+        found = connection.execute(select(transactions).where(transactions.c.seq > after, *where).order_by(transactions.c.seq).limit(step)).all()
+        if not found:
+            return
+        lines: dict[str, list[Posting]] = {}
+        keys = [row.key for row in found]
+        for at in range(0, len(keys), 500):
+            for line in connection.execute(select(postings).where(postings.c.key.in_(keys[at : at + 500])).order_by(postings.c.id)):
+                lines.setdefault(line.key, []).append(Posting(account=line.account, amount_micro=line.amount_micro, currency=line.currency))
+        for row in found:
+            yield row, _transaction(row, lines[row.key])
+        after = found[-1].seq
+
+
+def _transaction(row: Row[Any], lines: Sequence[Posting]) -> Transaction:
+    return Transaction(key=row.key, kind=row.kind, postings=tuple(lines), memo=json.loads(row.memo), created=datetime.fromisoformat(row.created))
+
+
+def read_transaction(database: Database, key: str) -> Transaction | None:
+    """The transaction as it was first posted under a key, or None."""
+    with database.reading() as connection:
+        return transaction_on(connection, key)
+
+
+def transaction_on(connection: Connection, key: str) -> Transaction | None:
+    found = next(journal(connection, transactions.c.key == key), None)
+    return found[1] if found else None
 
 
 def top_up(database: Database, creator: str, amount_minor: int, currency: str, key: str) -> bool:
@@ -119,33 +191,22 @@ def top_up(database: Database, creator: str, amount_minor: int, currency: str, k
     return post(database, Transaction(key=key, kind="top-up", postings=lines, memo={"creator": creator}, created=utc_now()))
 
 
-def reverse(database: Database, key: str, reason: str) -> Transaction:
-    """Posts the opposite of a transaction: nothing is ever changed. A second reversal is the same one."""
-    with database.reading() as connection:
-        original = connection.execute(select(transactions).where(transactions.c.key == key)).one_or_none()
-        rows = connection.execute(select(postings).where(postings.c.key == key).order_by(postings.c.id)).all()
+def reverse_on(connection: Connection, key: str, reason: str) -> Transaction:
+    """Posts the opposite of a transaction: nothing is ever changed. A second reversal is the same one. Raises InvalidInput."""
+    original = transaction_on(connection, key)
     if original is None:
         raise InvalidInput(f"no transaction has the key {key!r}; give the key that it was posted with")
     if original.kind == "reversal":
         raise InvalidInput(f"{key!r} is itself a reversal; post the original again under a new key")
-    lines = tuple(Posting(account=row.account, amount_micro=-row.amount_micro, currency=row.currency) for row in rows)
+    lines = tuple(line.model_copy(update={"amount_micro": -line.amount_micro}) for line in original.postings)
     memo: dict[str, Any] = {"reverses": key, "reason": reason}
     transaction = Transaction(key=f"reversal:{key}"[:200], kind="reversal", postings=lines, memo=memo, created=utc_now())
-    post(database, transaction)
+    post_on(connection, transaction)
     return transaction
 
 
-def read_transaction(database: Database, key: str) -> Transaction | None:
-    """The transaction as it was first posted under a key, or None."""
-    with database.reading() as connection:
-        row = connection.execute(select(transactions).where(transactions.c.key == key)).one_or_none()
-        lines = connection.execute(select(postings).where(postings.c.key == key).order_by(postings.c.id)).all()
-    if row is None:
-        return None
-    return Transaction(
-        key=key,
-        kind=row.kind,
-        postings=tuple(Posting(account=line.account, amount_micro=line.amount_micro, currency=line.currency) for line in lines),
-        memo=json.loads(row.memo),
-        created=datetime.fromisoformat(row.created),
-    )
+def reverse(database: Database, key: str, reason: str) -> Transaction:
+    """`reverse_on` in a database transaction of its own."""
+    with database.writing() as connection:
+        lock(connection)
+        return reverse_on(connection, key, reason)

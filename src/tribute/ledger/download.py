@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from tribute.ledger.book import creator_account
-from tribute.records import MICRO, PPM, Credits, Picture, Posting, Price, Share, Transaction, utc_now
+from tribute.records import MICRO, Credits, Pending, Picture, Posting, Price, Share, Transaction, utc_now
 from tribute.records.money import split
 
 BP = 10_000  # basis points in one
 
 
 def party_account(share: Share) -> str:
-    """Where a share is owed: to its artist, to the commons, or to nobody that we know."""
+    """Where a share is owed: to its artist, to the commons, to the pool of what is uncertain, or to nobody that we know."""
     if share.artist_id is not None:
         return f"artist:{share.artist_id}"
-    return "commons" if share.party == "base" else "unclaimed"
+    return {"base": "commons", "uncertain": "uncertain"}.get(share.party, "unclaimed")
 
 
 def cut(price: Price, credits: Credits) -> dict[str, int]:
-    """Account → micro units, which sum to the price. The studio's part is rounded first, the rest is split by `split`."""
-    whole = price.amount_minor * MICRO
-    platform = split(whole, {"platform": price.platform_bp, "rest": BP - price.platform_bp})
-    weights: dict[str, int] = {}
+    """Account → micro units, which sum to the price: one split by share × (1 − the studio's part of that party), the rest the studio's."""
+    weights = {"platform": 0}
     for share in credits.shares:
-        account = party_account(share)
-        weights[account] = weights.get(account, 0) + share.share_ppm
-    assert sum(weights.values()) == PPM
-    return {"platform": platform["platform"], **split(platform["rest"], weights)}
+        account, part_bp = party_account(share), price.artists_bp.get(share.artist_id or "", price.platform_bp)
+        weights["platform"] += share.share_ppm * part_bp
+        weights[account] = weights.get(account, 0) + share.share_ppm * (BP - part_bp)
+    return split(price.amount_minor * MICRO, weights)
 
 
 def download_transaction(picture: Picture, creator: str, key: str) -> Transaction:
-    """What keeping `picture` posts, on the terms fixed when it was made."""
+    """What keeping `picture` posts, on the terms fixed when it was made. Raises Pending where its credit is not worked off yet."""
     price = picture.price
+    if picture.credits is None:
+        raise Pending(f"the credit of picture {picture.id} is pending; work it off with `tribute credit-queue`, then say this again")
     parts = {account: amount for account, amount in cut(price, picture.credits).items() if amount}
     lines = [Posting(account=creator_account(creator), amount_micro=-price.amount_minor * MICRO, currency=price.currency)]
     lines += [Posting(account=account, amount_micro=amount, currency=price.currency) for account, amount in sorted(parts.items())]

@@ -1,59 +1,78 @@
-"""Receipts: what was kept, who made it, who was paid, in one JSON document that needs no database to check."""
+"""Receipts: what was kept, who made it, who was paid, in one JSON document that `tribute.ledger.verifier` checks with no database.
+
+The receipt is stored with the download that it is for, in one database transaction, and its hash is in that transaction's leaf. While
+the week is open the studio's signature vouches for it; once the week is closed, a path to the week's published Merkle root does.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from pydantic import ValidationError
+from sqlalchemy import Connection, insert, select
 
-from tribute.ledger.download import cut
-from tribute.records import MICRO, Credits, InvalidInput, Picture, Price, Recipe, Transaction, sha256
+from tribute.ledger.book import in_order, post_on
+from tribute.ledger.settlement import leaves_between
+from tribute.ledger.verifier import VERSION, receipt_hash
+from tribute.records import Picture, Transaction, Unknown, canonical, sha256
+from tribute.records.merkle import merkle_path
+from tribute.store.database import moment
+from tribute.store.schema import receipts, transactions, weeks
 
-VERSION = 1
 
-
-def receipt_body(picture: Picture, transaction: Transaction, snapshots: tuple[str, ...]) -> dict[str, Any]:
-    """The part of a receipt that is signed. `snapshots` name the base's and the styles' manifests."""
-    return {
-        "version": VERSION,
+def receipt_of(picture: Picture, transaction: Transaction, snapshots: tuple[str, ...]) -> dict[str, Any]:
+    """A receipt without its signature or proof. `snapshots` name the base's and the styles' manifests."""
+    assert picture.credits is not None
+    lines = [line.document() for line in in_order(transaction)]
+    sections = {
         "picture": {"id": picture.id, "file_sha256": picture.file_sha256, "pixel_sha256": picture.pixel_sha256},
         "recipe": picture.recipe.document(),
         "snapshots": list(snapshots),
         "consents": list(picture.consents),
         "credits": picture.credits.document(),
         "price": picture.price.document(),
-        "transaction": transaction.document(),
+        "transaction": transaction.document() | {"postings": lines, "created": moment(transaction.created)},
     }
+    hashes = {name: sha256(canonical(section)) for name, section in sections.items()}
+    return {"version": VERSION, "sections": sections, "hashes": hashes, "proof": None}
 
 
-def check_receipt(body: dict[str, Any], file: bytes | None = None) -> list[str]:
-    """What is wrong with a receipt's body, by its own arithmetic: empty where postings follow from price and shares.
+def post_with_receipt(connection: Connection, transaction: Transaction, receipt: dict[str, Any]) -> bool:
+    """Posts a download and stores its receipt, both or neither; False where it was posted before."""
+    moved = post_on(connection, transaction, receipt_hash(receipt["hashes"]))
+    if moved:
+        row = {"key": transaction.key, "picture_id": receipt["sections"]["picture"]["id"], "document": canonical(receipt).decode()}
+        connection.execute(insert(receipts), [row])
+    return moved
 
-    With `file`, also whether it is the picture that the receipt is for. Raises InvalidInput for what is no receipt.
-    """
-    try:
-        if body["version"] != VERSION:
-            raise InvalidInput(f"receipt version {body['version']!r} is not known; this program reads version {VERSION}")
-        price, credits = Price.model_validate(body["price"]), Credits.model_validate(body["credits"])
-        transaction = Transaction.model_validate(body["transaction"])
-        Recipe.model_validate(body["recipe"])
-        picture = body["picture"]
-        wrong = []
-        if file is not None and sha256(file) != picture["file_sha256"]:
-            wrong.append("picture: the file is not the one that this receipt is for")
-        if transaction.memo.get("picture") != picture["id"]:
-            wrong.append("transaction: is for another picture")
-    except ValidationError as error:
-        first = error.errors()[0]
-        return [f"{'.'.join(map(str, first['loc'])) or 'receipt'}: {first['msg']}"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"that is not a receipt: {error} is missing or of the wrong kind") from error
-    expected = {account: amount for account, amount in cut(price, credits).items() if amount}
-    posted = {posting.account: posting.amount_micro for posting in transaction.postings if not posting.account.startswith("creator:")}
-    if posted != expected:
-        off = sorted(account for account in {*posted, *expected} if posted.get(account) != expected.get(account))
-        wrong.append(f"postings: do not follow from price and shares at {', '.join(off)}")
-    paid = sum(posting.amount_micro for posting in transaction.postings if posting.account.startswith("creator:"))
-    if paid != -price.amount_minor * MICRO:
-        wrong.append("postings: the creator did not pay the price")
-    return wrong
+
+def stored_receipt(connection: Connection, key: str) -> dict[str, Any]:
+    """The receipt of a download, with its path to the root once its week is closed. Raises Unknown."""
+    document = connection.execute(select(receipts.c.document).where(receipts.c.key == key)).scalar_one_or_none()
+    if document is None:
+        raise Unknown(f"there is no receipt for {key[:80]!r}; give a picture and the creator who kept it")
+    found: dict[str, Any] = json.loads(document)
+    found["proof"] = proof_of(connection, key)
+    return found
+
+
+def proof_of(connection: Connection, key: str) -> dict[str, Any] | None:
+    """The way from a transaction's leaf to the root of its week, or None while that is open."""
+    seq = connection.execute(select(transactions.c.seq).where(transactions.c.key == key)).scalar_one()
+    week = connection.execute(select(weeks).where(weeks.c.last_seq >= seq).order_by(weeks.c.week).limit(1)).one_or_none()
+    if week is None:
+        return None
+    before = select(weeks.c.last_seq).where(weeks.c.week < week.week).order_by(weeks.c.week.desc()).limit(1)
+    after = connection.execute(before).scalar_one_or_none() or 0
+    index = connection.execute(select(transactions.c.seq).where(transactions.c.seq > after, transactions.c.seq < seq)).all()
+    path = merkle_path(leaves_between(connection, after, week.last_seq), len(index))
+    return {"week": week.week, "entries": week.entries, "path": path, "root": week.root}
+
+
+def published_root(connection: Connection, week: str) -> dict[str, Any]:
+    """What a studio publishes of a closed week. Raises Unknown for one that is open."""
+    found = connection.execute(select(weeks).where(weeks.c.week == week)).one_or_none()
+    if found is None:
+        raise Unknown.of("closed week", week, connection.execute(select(weeks.c.week).order_by(weeks.c.week.desc()).limit(20)).scalars())
+    chain = connection.execute(select(transactions.c.chain).where(transactions.c.seq == found.last_seq)).scalar_one_or_none()
+    return {"week": found.week, "entries": found.entries, "root": found.root, "chain": chain or "0" * 64}

@@ -9,6 +9,7 @@ TributeError
 ├── NotAllowed(ValueError)       consent is missing or was withdrawn
 ├── InsufficientFunds(ValueError)
 ├── Conflict(ValueError)         an idempotency key used before for something else
+├── Pending(ValueError)          what is asked for is not ready yet
 ├── Unreadable(TributeError)     stored data that no longer matches its hash
 └── NotInstalled(TributeError)   an optional part, with the command that installs it
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -64,6 +65,10 @@ class InsufficientFunds(TributeError, ValueError):
 
 
 class Conflict(TributeError, ValueError):
+    pass
+
+
+class Pending(TributeError, ValueError):
     pass
 
 
@@ -252,6 +257,39 @@ class Price(Record):
     amount_minor: int = Field(ge=0, le=10**9)
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     platform_bp: int = Field(ge=0, le=10_000)  # basis points that the studio keeps
+    artists_bp: dict[str, Annotated[int, Field(ge=0, le=10_000)]] = Field(default_factory=dict)  # of an artist's part, where agreed otherwise
+
+
+class Terms(Record):
+    """What was agreed with one artist for one use, from `since` on; later terms replace earlier ones for pictures made after them.
+
+    Without terms the consent's price and the studio's own part hold.
+    """
+
+    artist_id: str = Slug
+    use: Use
+    price_minor: int = Field(ge=0, le=10**9)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    platform_bp: int = Field(ge=0, le=10_000)
+    since: datetime
+
+
+class Payee(Record):
+    """Where an artist's money goes, from `since` on. `iban` is checked by its two check digits (ISO 13616)."""
+
+    artist_id: str = Slug
+    name: str = Field(min_length=1, max_length=70)
+    iban: str = Field(pattern=r"^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$")
+    bic: str = Field(default="", pattern=r"^([A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?)?$")
+    since: datetime
+
+    @field_validator("iban")
+    @classmethod
+    def _checks(cls, iban: str) -> str:
+        digits = "".join(str(int(letter, 36)) for letter in iban[4:] + iban[:4])
+        if int(digits) % 97 != 1:
+            raise ValueError("its check digits do not fit; a letter or digit is wrong")
+        return iban
 
 
 class Picture(Record):
@@ -261,7 +299,7 @@ class Picture(Record):
     file_sha256: str  # of the sealed PNG
     pixel_sha256: str  # of the RGB pixels before the watermark: what a recipe reproduces
     recipe: Recipe
-    credits: Credits
+    credits: Credits | None  # None: pending, worked off later
     price: Price
     consents: tuple[str, ...]  # hashes of the consents in force when it was made
     created: datetime
@@ -300,6 +338,7 @@ class StatementLine(Record):
 
     picture_id: str
     downloads: int
+    price_minor: int = 0
     mean_share_ppm: int
     gross_micro: int
     platform_micro: int

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import StaticPool
 
@@ -106,6 +106,20 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def grant_application(connection: Connection, role: str) -> None:
+    """Gives a PostgreSQL role what the application needs and no more: it can add to the ledger and change nothing in it."""
+    from tribute.store.schema import APPEND_ONLY, metadata
+
+    quoted = connection.dialect.identifier_preparer.quote_identifier(role)
+    connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {quoted}"))
+    connection.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {quoted}"))
+    connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {quoted}"))
+    for table in metadata.tables:
+        if table != "balances":
+            rights = "INSERT" if table in APPEND_ONLY else "INSERT, UPDATE, DELETE"
+            connection.execute(text(f"GRANT {rights} ON {table} TO {quoted}"))
 
 
 def insert_new(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:

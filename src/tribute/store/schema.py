@@ -1,12 +1,12 @@
 """The tables. Records are stored as their canonical JSON in `document`; the other columns are there to find them by.
 
-The ledger's rules are held by the database as well as by code: triggers (in the first migration) refuse a transaction whose
+The ledger's rules are held by the database as well as by code: triggers (in the migrations) refuse a transaction whose
 postings do not sum to zero in each currency, any change or deletion, a posting added later, and a balance below zero.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData(
     naming_convention={
@@ -68,6 +68,9 @@ transactions = Table(
     Column("kind", String(20), nullable=False),
     Column("memo", Text, nullable=False),
     Column("created", moment, nullable=False, index=True),
+    Column("leaf", sha, nullable=False),  # over the whole transaction and its receipt: what a week's Merkle tree is built of
+    Column("chain", sha, nullable=False),  # over the chain before it and its leaf
+    Index("ix_transactions_payouts", "seq", sqlite_where=text("kind = 'payout'"), postgresql_where=text("kind = 'payout'")),
 )
 postings = Table(
     "postings",
@@ -85,7 +88,7 @@ balances = Table(
     Column("account", String(80), primary_key=True),
     Column("currency", String(3), primary_key=True),
     Column("amount_micro", BigInteger, nullable=False),
-    CheckConstraint("account = 'cash' OR amount_micro >= 0", name="not_below_zero"),
+    CheckConstraint("account IN ('cash', 'refunds') OR amount_micro >= 0", name="not_below_zero"),
 )
 weeks = Table(
     "weeks",
@@ -93,6 +96,8 @@ weeks = Table(
     Column("week", String(8), primary_key=True),
     Column("last_seq", Integer, nullable=False),
     Column("closed", moment, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("root", sha, nullable=False),
 )
 statements = Table(
     "statements",
@@ -102,4 +107,33 @@ statements = Table(
     Column("currency", String(3), primary_key=True),
     Column("document", Text, nullable=False),
 )
-APPEND_ONLY = ("transactions", "postings", "consents", "snapshots", "works", "weeks", "statements")
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("key", String(200), ForeignKey("transactions.key", deferrable=True, initially="DEFERRED"), primary_key=True),
+    Column("picture_id", String(8), nullable=False, index=True),
+    Column("document", Text, nullable=False),
+)
+credits = Table(  # of pictures whose credit was worked off after they were made
+    "credits",
+    metadata,
+    Column("picture_id", String(8), ForeignKey("pictures.id"), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+terms = Table(
+    "terms",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("artist_id", name, nullable=False, index=True),
+    Column("use", String(20), nullable=False),
+    Column("since", moment, nullable=False),
+    Column("document", Text, nullable=False),
+)
+payees = Table(
+    "payees",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("artist_id", name, nullable=False, index=True),
+    Column("document", Text, nullable=False),
+)
+APPEND_ONLY = ("transactions", "postings", "consents", "snapshots", "works", "weeks", "statements", "receipts", "credits", "terms", "payees")

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     price_minor: int = Field(default=50, gt=0, le=10**9)
     currency: str = Field(default="CNY", pattern=r"^[A-Z]{3}$")
     platform_bp: int = Field(default=3000, ge=0, le=10_000)
+    refund_days: int = Field(default=7, ge=0, le=3650)
     producer: str = "Tribute"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tribute.studio.cli import artists, collection, evaluate, make, money, serve, train
+from tribute.studio.cli import artists, audit, collection, credit, evaluate, make, money, payouts, serve, statements, train
 
 app = typer.Typer(
     name="tribute",
@@ -24,11 +24,13 @@ for command in (
     make.upscale,
     make.svg,
     make.verify,
-    make.credit,
+    credit.credit,
+    credit.credit_pending,
     money.download,
     money.topup,
-    money.settle,
-    money.statement,
+    money.refund,
+    statements.settle,
+    statements.statement,
     money.balance,
     train.train,
     evaluate.evaluate,
@@ -38,7 +40,9 @@ for command in (
 app.add_typer(collection.app, name="collection")
 app.add_typer(artists.app, name="artist")
 app.add_typer(artists.styles_app, name="style")
-app.add_typer(money.receipt_app, name="receipt")
+app.add_typer(audit.receipt_app, name="receipt")
+app.add_typer(audit.app, name="ledger")
+app.add_typer(payouts.app, name="payout")
 
 
 # Libraries speak of what no user can act on.

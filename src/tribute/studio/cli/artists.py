@@ -1,4 +1,4 @@
-"""artist: list, withdraw. style: list."""
+"""artist: list, terms, payee, withdraw. style: list."""
 
 from __future__ import annotations
 
@@ -34,6 +34,71 @@ def list_artists(as_json: Json = False) -> None:
     table(("id", "artist", *USES), rows)
 
 
+@app.command("terms")
+def set_terms(
+    artist: Annotated[str, typer.Argument(help="The artist's id.")],
+    price: Annotated[str, typer.Option(help="What one kept picture costs at the least, such as 0.80, in the studio's currency.")],
+    platform: Annotated[float, typer.Option(help="What the studio keeps of this artist's part, in percent, such as 25.")],
+    use: Annotated[str, typer.Option(help="Which use: style or image_to_image.")] = "style",
+    since: Annotated[str | None, typer.Option(help="From when on, such as 2026-12-01; now by default. Pictures made before keep their terms.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Agree a price and a part with an artist, for pictures made from then on."""
+    from datetime import UTC, datetime
+
+    from tribute.collection.consent import record_terms
+    from tribute.records import Artist, InvalidInput, Terms, utc_now
+    from tribute.records.money import format_minor, parse_minor
+    from tribute.store.database import get
+    from tribute.store.schema import artists
+    from tribute.studio.wiring import open_workshop
+
+    try:
+        when = datetime.fromisoformat(since) if since else utc_now()
+    except ValueError as error:
+        raise InvalidInput(f"{since!r} is no date; give one such as 2026-12-01") from error
+    workshop = open_workshop()
+    currency = workshop.settings.currency
+    agreed = Terms(
+        artist_id=artist, use=use, price_minor=parse_minor(price, currency), currency=currency, platform_bp=round(platform * 100),  # type: ignore[arg-type]
+        since=when if when.tzinfo else when.replace(tzinfo=UTC),
+    )  # fmt: skip
+    with workshop.database.writing() as connection:
+        get(connection, artists, Artist, artist, "artist")
+        record_terms(connection, agreed)
+    if as_json:
+        print_json(agreed.document())
+    else:
+        row = (artist, agreed.use, format_minor(agreed.price_minor, currency), f"{agreed.platform_bp / 100:g}%", f"{agreed.since:%Y-%m-%d %H:%M}")
+        table(("artist", "use", "price", "platform part", "since"), [row])
+
+
+@app.command()
+def payee(
+    artist: Annotated[str, typer.Argument(help="The artist's id.")],
+    name: Annotated[str, typer.Option(help="Whose account it is.")],
+    iban: Annotated[str, typer.Option(help="The account.")],
+    bic: Annotated[str, typer.Option(help="The bank, where it must be named.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Say where an artist's money goes. Artists with one account are one artist where a picture is credited."""
+    from tribute.ledger.payouts import set_payee
+    from tribute.records import Artist, Payee, utc_now
+    from tribute.store.database import get
+    from tribute.store.schema import artists
+    from tribute.studio.wiring import open_workshop
+
+    workshop = open_workshop()
+    with workshop.database.reading() as connection:
+        get(connection, artists, Artist, artist, "artist")
+    account = Payee(artist_id=artist, name=name, iban=iban.replace(" ", "").upper(), bic=bic.upper(), since=utc_now())
+    set_payee(workshop.database, account)
+    if as_json:
+        print_json(account.document())
+    else:
+        table(("artist", "account"), [(artist, f"{account.iban[:4]} … {account.iban[-4:]}")])
+
+
 @app.command()
 def withdraw(
     artist: Annotated[str, typer.Argument(help="The artist's id.")],
@@ -44,6 +109,7 @@ def withdraw(
     """End an artist's consent: deletes their adapters, drops their works from the next snapshot, keeps what they are owed. Prints a proof."""
     from tribute.collection.library import withdraw_artist
     from tribute.collection.snapshot import take_snapshot
+    from tribute.ledger.book import all_balances
     from tribute.records import InvalidInput, canonical
     from tribute.store.blobs import write_file
     from tribute.studio.wiring import open_workshop
@@ -64,6 +130,9 @@ def withdraw(
         except InvalidInput:
             after["base"] = None
     facts["snapshots_after"] = after
+    theirs = (f"artist:{artist}", f"payable:{artist}")
+    held = all_balances(workshop.database).items()
+    facts["still_owed_micro"] = {f"{account} {currency}": amount for (account, currency), amount in held if account in theirs}
     facts["adapter_files_left"] = [digest for style in facts["styles"] for digest in style["adapters_sha256"] if workshop.blobs.path(digest).exists()]
     studio = workshop.studio()
     proof = {"body": facts, "signature": studio.sign(canonical(facts)), "chain": studio.chain.decode()}

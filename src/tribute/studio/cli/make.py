@@ -1,4 +1,4 @@
-"""create, upscale, svg, verify, credit."""
+"""create, upscale, svg, verify."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tribute.studio.cli.show import Json, percent, print_json, table
+from tribute.studio.cli.credit import loaded, show_credits
+from tribute.studio.cli.show import Json, print_json, table
 from tribute.studio.words import say
 
 if TYPE_CHECKING:
-    from tribute.records import Credits, Picture
+    pass
 
 Model = Annotated[str | None, typer.Option("--model", help="A Stable Diffusion 1.x, 2.x or XL folder or hub id; the starter by default.")]
 
@@ -92,25 +93,6 @@ def _with_progress(workshop: Any, ask: Any, model: Any, quiet: bool) -> Any:
         )
 
 
-def show_credits(workshop: Any, picture: Picture, credits: Credits) -> None:
-    """A table of who made it."""
-    from tribute.records import Artist
-    from tribute.records.money import format_minor
-    from tribute.store.database import documents
-    from tribute.store.schema import artists
-
-    with workshop.database.reading() as connection:
-        names = {artist.id: artist.name for artist in documents(connection, artists, Artist)}
-    rows = []
-    for share in credits.shares:
-        who = names.get(share.artist_id or "", "") or say({"base": "base", "unknown-base": "unknown base"}.get(share.party, share.party))
-        rows.append([who, share.party if share.artist_id else "–", percent(share.share_ppm)])
-    price = format_minor(picture.price.amount_minor, picture.price.currency)
-    table(("made by", "style", "share"), rows, f"{say('method')}: {credits.method} ({credits.distance})   {say('price')}: {price}")
-    if credits.note:
-        typer.echo(f"{say('notes')}: {credits.note}")
-
-
 def upscale(
     picture: Annotated[str, typer.Argument(help="A picture's id, its file, or any other picture file.")],
     times: Annotated[int, typer.Option(help="How many times the side: 2, 4 or 8.")] = 2,
@@ -136,7 +118,7 @@ def upscale(
             raise
         _enlarge_file(workshop, Path(picture), times, output, model, as_json)
         return
-    (made,) = _with_progress(workshop, larger(found, times), _loaded(workshop, found, model), quiet=as_json)
+    (made,) = _with_progress(workshop, larger(found, times), loaded(workshop, found, model), quiet=as_json)
     path = output / f"tribute-{made.id}.png"
     output.mkdir(parents=True, exist_ok=True)
     write_file(path, workshop.blobs.get(made.file_sha256))
@@ -223,85 +205,3 @@ def verify(
         ]  # fmt: skip
         table(("", ""), rows, str(file))
     raise typer.Exit(0 if found.verdict == "intact" else 1)
-
-
-def credit(
-    picture: Annotated[str, typer.Argument(help="A picture's id, or a file that Tribute made.")],
-    method: Annotated[str, typer.Option(help="shapley: who made it, as recorded; keywords: which words shaped it, by attention.")] = "shapley",
-    replay: Annotated[bool, typer.Option("--replay", help="Render every coalition again instead of reading what was recorded.")] = False,
-    heatmap: Annotated[Path | None, typer.Option(help="Write a PNG of heat maps, one a word (with --method keywords).")] = None,
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Who made a picture, how much, by which method."""
-    from tribute.records import InvalidInput, Unknown
-    from tribute.studio.wiring import open_workshop
-
-    if method not in ("shapley", "keywords"):
-        raise Unknown.of("method", method, ("shapley", "keywords"))
-    if heatmap is not None and method != "keywords":
-        raise InvalidInput("--heatmap goes with --method keywords")
-    if heatmap is not None and heatmap.suffix.lower() != ".png":
-        raise InvalidInput(f"{heatmap} is not a PNG's name; end it in .png")
-    workshop = open_workshop()
-    found, how = workshop.picture(picture)
-    if method == "keywords":
-        _keywords(workshop, found, heatmap, model, as_json)
-        return
-    credits = _replayed(workshop, found, model) if replay else found.credits
-    if as_json:
-        print_json({"picture": found.id, "recognised_by": how, "credits": credits.document()})
-    else:
-        typer.echo(f"{say('picture')} {found.id}: {found.recipe.prompt}")
-        show_credits(workshop, found, credits)
-
-
-def _loaded(workshop: Any, found: Picture, model_name: str | None) -> Any:
-    from tribute.records import InvalidInput
-
-    model = workshop.model(model_name)
-    if model.sha256 != found.recipe.model_sha256:
-        raise InvalidInput(f"picture {found.id} was made with other weights than {model.name!r} has; give the ones it was made with as --model")
-    return model
-
-
-def _replayed(workshop: Any, found: Picture, model_name: str | None) -> Credits:
-    from tribute.create.sample import as_drawn, sample
-    from tribute.credit.shapley import shapley_scores
-    from tribute.credit.shares import to_credits
-
-    model = _loaded(workshop, found, model_name)
-
-    def render(recipes: Any) -> Any:
-        return sample(model, recipes, workshop.blobs.get)
-
-    drawn = as_drawn(found.recipe)
-    scores = shapley_scores(drawn, render([drawn])[0], render)
-    base_known = any(share.party == "base" for share in found.credits.shares)
-    return to_credits(scores, {share.party: share.artist_id for share in found.credits.shares if share.artist_id}, base_known)
-
-
-def _keywords(workshop: Any, found: Picture, heatmap: Path | None, model_name: str | None, as_json: bool) -> None:
-    from tribute.create.sample import sample
-    from tribute.credit.attention import METHOD, heat_maps, keyword_shares
-
-    model = _loaded(workshop, found, model_name)
-    drawn: list[Any] = []
-
-    def render(recipe: Any) -> Any:
-        drawn.append(sample(model, [recipe], workshop.blobs.get)[0])
-        return drawn[-1]
-
-    words = keyword_shares(model, found.recipe, render)
-    if heatmap is not None and words:
-        from tribute.diffusion.sheets import save_sheet
-
-        save_sheet(heatmap, [[drawn[0], *heat_maps(drawn[0], words)]])
-    if as_json:
-        keys = ("text", "share", "area", "strength", "by_step", "by_layer")
-        print_json({"picture": found.id, "method": METHOD, "words": [{key: getattr(word, key) for key in keys} for word in words]})
-    else:
-        rows = [(word.text, f"{word.share:.1%}", f"{word.area:.1%}", f"{word.strength:.4f}") for word in words]
-        table(("word", "share", "area", "strength"), rows, f"{say('method')}: {METHOD}")
-        if heatmap is not None:
-            typer.echo(str(heatmap))

@@ -1,18 +1,14 @@
-"""topup, download, balance, settle, statement, receipt."""
+"""topup, download, refund, balance."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tribute.studio.cli.show import Json, percent, print_json, table
+from tribute.studio.cli.show import Json, print_json, table
 from tribute.studio.words import say
-
-receipt_app = typer.Typer(help="Receipts for kept pictures.", no_args_is_help=True)
-
 
 KEY_MAX = 100
 
@@ -60,6 +56,7 @@ def download(
     """Keep a picture: pay its artists, get the file and a receipt."""
     from tribute.commission import keep
     from tribute.ledger.book import creator_account
+    from tribute.ledger.verifier import layout
     from tribute.records import InvalidInput
     from tribute.records.money import format_micro
     from tribute.store.blobs import write_file
@@ -75,14 +72,39 @@ def download(
     sealed, receipt, moved = keep(workshop.desk(), found, name, key and f"download:{name}:{key}")
     path, receipt_path = output / f"tribute-{found.id}.png", output / f"tribute-{found.id}.receipt.json"
     write_file(path, sealed)
-    write_file(receipt_path, (json.dumps(receipt, ensure_ascii=False, indent=1) + "\n").encode())
-    lines = receipt["body"]["transaction"]["postings"]
+    write_file(receipt_path, layout(receipt))
+    lines = receipt["sections"]["transaction"]["postings"]
     if as_json:
         print_json({"picture": found.id, "path": str(path), "receipt": str(receipt_path), "moved": moved, "postings": lines})
         return
     typer.echo(f"{say('picture')}: {path}\n{say('receipt')}: {receipt_path}")
     rows = [(line["account"], format_micro(line["amount_micro"], line["currency"])) for line in lines]
     table(("account", "paid" if moved else "already paid"), rows)
+
+
+def refund(
+    picture: Annotated[str, typer.Argument(help="A picture's id, or a file that Tribute made.")],
+    name: Annotated[str, typer.Option("--as", help="The creator who kept it.")],
+    key: Annotated[str | None, typer.Option(help="The idempotency key that it was kept with, if one was given.")] = None,
+    reason: Annotated[str, typer.Option(help="Kept with the refund.")] = "asked for by the creator",
+    as_json: Json = False,
+) -> None:
+    """Give a kept picture's price back, within TRIBUTE_REFUND_DAYS of it. Said twice, it counts once."""
+    from tribute.ledger.book import creator_account
+    from tribute.ledger.refund import refund as give_back
+    from tribute.records.money import format_micro
+    from tribute.studio.wiring import open_workshop
+
+    creator_account(name)
+    check_key(key)
+    workshop = open_workshop()
+    found, _ = workshop.picture(picture)
+    download_key = f"download:{name}:{key or found.id}"
+    made = give_back(workshop.database, download_key, reason[:300], workshop.settings.refund_days)
+    if as_json:
+        print_json(made.document())
+        return
+    table(("account", "given back"), [(line.account, format_micro(line.amount_micro, line.currency)) for line in made.postings])
 
 
 def balance(as_json: Json = False) -> None:
@@ -99,93 +121,3 @@ def balance(as_json: Json = False) -> None:
         return
     rows = [(account, format_micro(amount, currency)) for (account, currency), amount in held.items()]
     table(("account", "balance"), [*rows, *((say("total"), format_micro(total, currency)) for currency, total in totals.items())])
-
-
-def _print_statements(workshop: Any, found: list[Any], as_json: bool) -> None:
-    from tribute.records import Artist
-    from tribute.records.money import format_micro, format_minor
-    from tribute.store.database import get
-    from tribute.store.schema import artists
-
-    if as_json:
-        print_json([statement.document() for statement in found])
-        return
-    if not found:
-        typer.echo(say("nothing is owed"))
-    for one in found:
-        with workshop.database.reading() as connection:
-            name = get(connection, artists, Artist, one.artist_id, "artist").name
-        rows = [
-            (line.picture_id, line.downloads, percent(line.mean_share_ppm), format_micro(line.gross_micro, one.currency),
-             format_micro(line.platform_micro, one.currency), format_micro(line.due_micro, one.currency))
-            for line in one.lines
-        ]  # fmt: skip
-        table(("picture", "downloads", "share", "earned", "platform part", "due"), rows, f"{say('statement')} {one.week}   {say('artist')}: {name}")
-        typer.echo(
-            f"{say('brought forward')} {format_micro(one.brought_forward_micro, one.currency)}   "
-            f"{say('due')} {format_minor(one.due_minor, one.currency)}   {say('carried forward')} {format_micro(one.carried_forward_micro, one.currency)}"
-        )
-
-
-def settle(
-    week: Annotated[str | None, typer.Option(help="ISO week, such as 2026-W47; the last whole week by default.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Close a week: what artists earned becomes payable, each gets a statement."""
-    from datetime import timedelta
-
-    from tribute.ledger.settlement import settle as close
-    from tribute.ledger.settlement import week_of
-    from tribute.records import utc_now
-    from tribute.studio.wiring import open_workshop
-
-    workshop = open_workshop()
-    _print_statements(workshop, close(workshop.database, week or week_of(utc_now() - timedelta(days=7))), as_json)
-
-
-def statement(
-    week: Annotated[str, typer.Argument(help="A closed ISO week, such as 2026-W47.")],
-    artist: Annotated[str | None, typer.Option(help="Only this artist's.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Read the statements of a closed week again."""
-    from tribute.ledger.settlement import read_statements, week_end
-    from tribute.studio.wiring import open_workshop
-
-    week_end(week)
-    workshop = open_workshop()
-    with workshop.database.reading() as connection:
-        found = [one for one in read_statements(connection, week) if artist in (None, one.artist_id)]
-    _print_statements(workshop, found, as_json)
-
-
-@receipt_app.command("verify")
-def receipt_verify(
-    file: Annotated[Path, typer.Argument(help="A receipt (JSON).")],
-    picture: Annotated[Path | None, typer.Option(help="The picture that it is for, to check that too.")] = None,
-    root: Annotated[Path | None, typer.Option(help="The root certificate (PEM) of the studio that gave it; this studio's by default.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Check a receipt with no database: its signature, its arithmetic, and its picture. Exit code 0 where all is well, 1 where not."""
-    from tribute.ledger.receipt import check_receipt
-    from tribute.provenance.certificate import read_root, verify_signature
-    from tribute.records import InvalidInput, canonical
-    from tribute.studio.wiring import open_workshop
-
-    try:
-        if file.stat().st_size > 10_000_000:
-            raise InvalidInput(f"{file} is larger than a receipt can be")
-        receipt = json.loads(file.read_text(encoding="utf-8"))
-        body, signature, chain = receipt["body"], receipt["signature"], receipt["chain"].encode()
-        signed = canonical(body)
-        wrong = check_receipt(body, picture.read_bytes() if picture else None)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InvalidInput(f"{file} is not a receipt; give the JSON file that `tribute download` wrote") from error
-    anchor = read_root(root) if root else open_workshop(starter=None).studio().root
-    if not verify_signature(signed, str(signature), chain, anchor):
-        wrong.append("signature: does not fit the receipt, or its studio's root is another one")
-    if as_json:
-        print_json({"receipt": str(file), "valid": not wrong, "wrong": wrong})
-    else:
-        typer.echo("\n".join(wrong) if wrong else f"{say('receipt')} {body['picture']['id']}: OK")
-    raise typer.Exit(1 if wrong else 0)

@@ -1,11 +1,107 @@
 """The first tables, and the triggers that hold the ledger's rules in SQLite and PostgreSQL alike."""
 
 from alembic import op
-
-from tribute.store.schema import APPEND_ONLY, metadata
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 revision = "0001"
 down_revision = None
+
+# The tables as they were then: later migrations change them, `tribute.store.schema` holds what they are now.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+sha = String(64)
+name = String(64)
+moment = String(32)  # ISO 8601 in UTC to the millisecond: sorts as text, equal in both databases
+
+artists = Table("artists", metadata, Column("id", name, primary_key=True), Column("document", Text, nullable=False))
+works = Table(
+    "works",
+    metadata,
+    Column("hash", sha, primary_key=True),
+    Column("picture_sha256", sha, nullable=False, index=True),
+    Column("artist_id", name, nullable=False, index=True),
+    Column("style", name, nullable=False, index=True),
+    Column("document", Text, nullable=False),
+)
+consents = Table(
+    "consents",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("hash", sha, nullable=False, unique=True),
+    Column("artist_id", name, nullable=False, index=True),
+    Column("use", String(20), nullable=False),
+    Column("document", Text, nullable=False),
+)
+snapshots = Table("snapshots", metadata, Column("hash", sha, primary_key=True), Column("document", Text, nullable=False))
+styles = Table(
+    "styles",
+    metadata,
+    Column("name", name, primary_key=True),
+    Column("artist_id", name, nullable=False, index=True),
+    Column("withdrawn", moment),
+    Column("document", Text, nullable=False),
+)
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("id", String(8), primary_key=True),
+    Column("file_sha256", sha, nullable=False, unique=True),
+    Column("pixel_sha256", sha, nullable=False, index=True),
+    Column("created", moment, nullable=False, index=True),
+    Column("document", Text, nullable=False),
+)
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("key", String(200), nullable=False, unique=True),
+    Column("hash", sha, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("memo", Text, nullable=False),
+    Column("created", moment, nullable=False, index=True),
+)
+postings = Table(
+    "postings",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("key", String(200), ForeignKey("transactions.key", deferrable=True, initially="DEFERRED"), nullable=False, index=True),
+    Column("account", String(80), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_micro", BigInteger, nullable=False),
+    Index("ix_postings_account", "account", "currency"),
+)
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", String(80), primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("amount_micro", BigInteger, nullable=False),
+    CheckConstraint("account = 'cash' OR amount_micro >= 0", name="not_below_zero"),
+)
+weeks = Table(
+    "weeks",
+    metadata,
+    Column("week", String(8), primary_key=True),
+    Column("last_seq", Integer, nullable=False),
+    Column("closed", moment, nullable=False),
+)
+statements = Table(
+    "statements",
+    metadata,
+    Column("week", String(8), ForeignKey("weeks.week"), primary_key=True),
+    Column("artist_id", name, primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+APPEND_ONLY = ("transactions", "postings", "consents", "snapshots", "works", "weeks", "statements")
 
 UNBALANCED = """(SELECT COUNT(*) FROM postings WHERE postings.key = NEW.key) < 2
     OR EXISTS (SELECT 1 FROM postings WHERE postings.key = NEW.key GROUP BY currency HAVING SUM(amount_micro) <> 0)"""

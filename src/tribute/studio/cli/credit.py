@@ -1,0 +1,169 @@
+"""credit, credit-pending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tribute.studio.cli.show import Json, percent, print_json, table
+from tribute.studio.words import say
+
+if TYPE_CHECKING:
+    from tribute.records import Credits, Picture
+
+Model = Annotated[str | None, typer.Option("--model", help="The folder or hub id that it was made with; the starter by default.")]
+
+
+def show_credits(workshop: Any, picture: Picture, credits: Credits | None) -> None:
+    """A table of who made it, or that this is pending."""
+    from tribute.records import Artist
+    from tribute.records.money import format_minor
+    from tribute.store.database import documents
+    from tribute.store.schema import artists
+
+    price = format_minor(picture.price.amount_minor, picture.price.currency)
+    if credits is None:
+        typer.echo(f"{say('made by')}: {say('pending')} (tribute credit-pending)   {say('price')}: {price}")
+        return
+    with workshop.database.reading() as connection:
+        names = {artist.id: artist.name for artist in documents(connection, artists, Artist)}
+    rows = []
+    for share in credits.shares:
+        who = names.get(share.artist_id or "", "") or say({"base": "base", "unknown-base": "unknown base"}.get(share.party, share.party))
+        rows.append([who, share.party if share.artist_id else "–", percent(share.share_ppm)])
+    table(("made by", "style", "share"), rows, f"{say('method')}: {credits.method} ({credits.distance})   {say('price')}: {price}")
+    if credits.note:
+        typer.echo(f"{say('notes')}: {credits.note}")
+
+
+def loaded(workshop: Any, found: Picture, model_name: str | None) -> Any:
+    """The model that made a picture. Raises InvalidInput for other weights."""
+    from tribute.records import InvalidInput
+
+    model = workshop.model(model_name)
+    if model.sha256 != found.recipe.model_sha256:
+        raise InvalidInput(f"picture {found.id} was made with other weights than {model.name!r} has; give the ones it was made with as --model")
+    return model
+
+
+def credit(
+    picture: Annotated[str, typer.Argument(help="A picture's id, or a file that Tribute made.")],
+    method: Annotated[
+        str, typer.Option(help="shapley: who made it, as recorded; keywords: which words shaped it; or an estimate to compare: uniform, catalogue-size, "
+                               "keyword-attention, feature-similarity, shapley-sampled, shapley-exact.")
+    ] = "shapley",
+    replay: Annotated[bool, typer.Option("--replay", help="Render every coalition again instead of reading what was recorded.")] = False,
+    heatmap: Annotated[Path | None, typer.Option(help="Write a PNG of heat maps, one a word (with --method keywords).")] = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Who made a picture, how much, by which method. Only what was recorded is ever paid."""
+    from tribute.commission import credited
+    from tribute.records import InvalidInput
+    from tribute.studio.wiring import open_workshop
+
+    if heatmap is not None and method != "keywords":
+        raise InvalidInput("--heatmap goes with --method keywords")
+    if heatmap is not None and heatmap.suffix.lower() != ".png":
+        raise InvalidInput(f"{heatmap} is not a PNG's name; end it in .png")
+    workshop = open_workshop()
+    found, how = workshop.picture(picture)
+    found = credited(workshop.database, found)
+    if method == "keywords":
+        _keywords(workshop, found, heatmap, model, as_json)
+        return
+    credits = found.credits if method == "shapley" and not replay else _estimated(workshop, found, method, model)
+    if as_json:
+        print_json({"picture": found.id, "recognised_by": how, "credits": credits.document() if credits else None})
+    else:
+        typer.echo(f"{say('picture')} {found.id}: {found.recipe.prompt}")
+        show_credits(workshop, found, credits)
+
+
+def _estimated(workshop: Any, found: Picture, method: str, model_name: str | None) -> Credits:
+    """Shares by a named method, worked out now; `shapley` is the one that was recorded."""
+    from tribute.commission import owners_of
+    from tribute.create.sample import as_drawn, sample
+    from tribute.credit.game import Game
+    from tribute.credit.method import Case
+    from tribute.credit.registry import METHODS
+    from tribute.credit.shapley import shapley_scores
+    from tribute.credit.shares import to_credits
+    from tribute.records import Style, Unknown
+    from tribute.store.database import get
+    from tribute.store.schema import styles
+    from tribute.studio.catalogues import catalogues_of
+
+    if method not in ("shapley", *METHODS):
+        raise Unknown.of("method", method, ("shapley", "keywords", *METHODS))
+    model = loaded(workshop, found, model_name)
+
+    def render(recipes: Any) -> Any:
+        return sample(model, recipes, workshop.blobs.get)
+
+    with workshop.database.reading() as connection:
+        worn = [get(connection, styles, Style, use.name, "style") for use in found.recipe.styles]
+        owners = owners_of(connection, worn)
+    drawn = as_drawn(found.recipe)
+    picture_HWC = render([drawn])[0]
+    if method == "shapley":
+        scores = shapley_scores(Game(drawn, picture_HWC, render, owners))
+    else:
+        chosen = METHODS[method]()
+        chosen.prepare(catalogues_of(workshop, [style.name for style in worn], pictures=method == "feature-similarity"))
+        scores = chosen.score(Case(drawn, picture_HWC, render, model))
+    base_known = found.credits is None or all(share.party != "unknown-base" for share in found.credits.shares)
+    return to_credits(scores, {style.name: style.artist_id for style in worn}, base_known)
+
+
+def credit_pending(model: Model = None, as_json: Json = False) -> None:
+    """Work off the pictures whose credit is pending, oldest first; stopped at any point, it goes on where it was."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from tribute.commission import pending_pictures, work_off
+    from tribute.studio.wiring import open_workshop
+
+    workshop = open_workshop()
+    waiting = pending_pictures(workshop.database)
+    done = []
+    if waiting:
+        loaded_model, desk = workshop.model(model), workshop.desk()
+        mine = [picture for picture in waiting if picture.recipe.model_sha256 == loaded_model.sha256]
+        for picture in track(mine, say("crediting"), console=Console(stderr=True), transient=True, disable=as_json):
+            done.append(work_off(desk, loaded_model, picture))
+    if as_json:
+        print_json([{"picture": one.id, "credits": one.credits and one.credits.document()} for one in done])
+        return
+    for one in done:
+        typer.echo(f"{say('picture')} {one.id}: {one.recipe.prompt}")
+        show_credits(workshop, one, one.credits)
+    typer.echo(f"{len(done)} {say('credited')}, {len(waiting) - len(done)} {say('pending')}")
+
+
+def _keywords(workshop: Any, found: Picture, heatmap: Path | None, model_name: str | None, as_json: bool) -> None:
+    from tribute.create.sample import sample
+    from tribute.credit.attention import METHOD, heat_maps, keyword_shares
+
+    model = loaded(workshop, found, model_name)
+    drawn: list[Any] = []
+
+    def render(recipe: Any) -> Any:
+        drawn.append(sample(model, [recipe], workshop.blobs.get)[0])
+        return drawn[-1]
+
+    words = keyword_shares(model, found.recipe, render)
+    if heatmap is not None and words:
+        from tribute.diffusion.sheets import save_sheet
+
+        save_sheet(heatmap, [[drawn[0], *heat_maps(drawn[0], words)]])
+    if as_json:
+        keys = ("text", "share", "area", "strength", "by_step", "by_layer")
+        print_json({"picture": found.id, "method": METHOD, "words": [{key: getattr(word, key) for key in keys} for word in words]})
+    else:
+        rows = [(word.text, f"{word.share:.1%}", f"{word.area:.1%}", f"{word.strength:.4f}") for word in words]
+        table(("word", "share", "area", "strength"), rows, f"{say('method')}: {METHOD}")
+        if heatmap is not None:
+            typer.echo(str(heatmap))
