@@ -24,11 +24,12 @@ from typing import Any
 from tests.conftest import make_picture
 
 from tribute.ledger.audit import audit
-from tribute.ledger.book import all_balances, top_up
+from tribute.ledger.book import all_balances, post_on
 from tribute.ledger.download import download_transaction
-from tribute.ledger.receipt import post_with_receipt, receipt_of, stored_receipt
+from tribute.ledger.receipt import receipt_of, stored_receipt
 from tribute.ledger.refund import refund
 from tribute.ledger.settlement import read_statements, settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.ledger.verifier import check
 from tribute.store.database import Database
 
@@ -43,7 +44,7 @@ def one(database: Database, number: int) -> None:
     picture = make_picture({"ada": SHARE}, picture_id=f"{number:08x}").model_copy(update={"created": created})
     transaction = download_transaction(picture, "mei", f"d{number}").model_copy(update={"created": created})
     with database.writing() as connection:
-        post_with_receipt(connection, transaction, receipt_of(picture, transaction, ()))
+        post_on(connection, transaction, receipt_of(picture, transaction, ()))
     if number % REFUNDED == 0:
         refund(database, f"d{number}", "test", 7, created)
     if number % A_WEEK == A_WEEK - 1:
@@ -91,7 +92,7 @@ def tally(url: str, told: set[int], kills: int) -> dict[str, Any]:
         from tribute.store.schema import postings, receipts, transactions, weeks
 
         kinds = {kind: set(connection.execute(select(transactions.c.key).where(transactions.c.kind == kind)).scalars()) for kind in ("download", "refund")}
-        kept, refunded = ({int(key.removeprefix("reversal:")[1:]) for key in kinds[kind]} for kind in ("download", "refund"))
+        kept, refunded = ({int(key.removeprefix("refund:")[1:]) for key in kinds[kind]} for kind in ("download", "refund"))
         given = {int(key[1:]) for key in connection.execute(select(receipts.c.key)).scalars()}
         orphans = connection.execute(select(postings.c.id).where(postings.c.key.not_in(select(transactions.c.key)))).all()
         closed = list(connection.execute(select(weeks.c.week).order_by(weeks.c.week)).scalars())

@@ -7,8 +7,9 @@ from PIL import Image
 from tribute.collection.library import withdraw_artist
 from tribute.collection.snapshot import take_snapshot
 from tribute.commission import Ask, commission, keep
-from tribute.ledger.book import all_balances, top_up, trial_balance
+from tribute.ledger.book import all_balances, trial_balance
 from tribute.ledger.receipt import check_receipt
+from tribute.ledger.topup import top_up
 from tribute.provenance.certificate import verify_signature
 from tribute.provenance.verify import verify
 from tribute.records import InsufficientFunds, InvalidInput, NotAllowed, StyleUse, Unknown, canonical

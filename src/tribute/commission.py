@@ -25,8 +25,9 @@ from tribute.credit.shares import to_credits
 from tribute.diffusion.loading import Model
 from tribute.ledger.book import transaction_on
 from tribute.ledger.download import download_transaction
+from tribute.ledger.group import post
 from tribute.ledger.payouts import payees_of
-from tribute.ledger.receipt import post_with_receipt, receipt_of, stored_receipt
+from tribute.ledger.receipt import receipt_of, stored_receipt
 from tribute.ledger.refund import refund_key
 from tribute.provenance import credentials, label, watermark
 from tribute.provenance.certificate import Studio
@@ -265,10 +266,10 @@ def keep(desk: Desk, picture: Picture, creator: str, key: str | None = None) -> 
     sealed = desk.blobs.get(picture.file_sha256)
     picture = credited(desk.database, picture)
     wanted = download_transaction(picture, creator, key or f"download:{creator}:{picture.id}")
-    with desk.database.writing() as connection:
+    with desk.database.reading() as connection:
         manifests = [get(connection, styles, Style, use.name, "style").snapshot for use in picture.recipe.styles]
-        made = receipt_of(picture, wanted, tuple(filter(None, [picture.recipe.snapshot, *manifests])))
-        moved = post_with_receipt(connection, wanted, made)
+    moved = post(desk.database, wanted, receipt_of(picture, wanted, tuple(filter(None, [picture.recipe.snapshot, *manifests]))))
+    with desk.database.reading() as connection:
         if not moved and transaction_on(connection, refund_key(wanted.key)) is not None:
             raise Conflict(f"picture {picture.id} was refunded to {creator}; give a new key to keep it again")
         receipt = stored_receipt(connection, wanted.key)

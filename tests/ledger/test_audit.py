@@ -8,10 +8,12 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import make_picture
 from tribute.ledger.audit import audit, beancount_account, beancount_lines
-from tribute.ledger.book import all_balances, post, top_up
+from tribute.ledger.book import all_balances, post_on
 from tribute.ledger.download import download_transaction
-from tribute.ledger.receipt import post_with_receipt, receipt_of
+from tribute.ledger.group import post
+from tribute.ledger.receipt import receipt_of
 from tribute.ledger.settlement import settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.records import Unreadable, utc_now
 from tribute.store.database import Database, grant_application
 
@@ -24,7 +26,7 @@ def filled(database, currency="CNY"):
         picture = make_picture({"ada": 333_333, "bo-b": 100_001}, 7 + number, currency, picture_id=f"{number:08x}")
         transaction = download_transaction(picture, "mei", f"{currency}{number}")
         with database.writing() as connection:
-            post_with_receipt(connection, transaction, receipt_of(picture, transaction, ()))
+            post_on(connection, transaction, receipt_of(picture, transaction, ()))
 
 
 def test_a_clean_journal_and_where_a_forged_one_breaks(tmp_path):

@@ -4,9 +4,11 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import make_picture
-from tribute.ledger.book import all_balances, balance_micro, creator_account, post, post_on, read_transaction, reverse, top_up, trial_balance
+from tribute.ledger.book import all_balances, balance_micro, creator_account, post_on, read_transaction, trial_balance
 from tribute.ledger.download import download_transaction
+from tribute.ledger.group import post
 from tribute.ledger.settlement import settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.records import Conflict, InsufficientFunds, InvalidInput, utc_now
 from tribute.store.database import Database
 
@@ -31,19 +33,6 @@ def test_a_download_without_funds_posts_nothing(database):
         post(database, download_transaction(make_picture({"ada": 300_000}), "mei", "d1"))
     assert count(database, "transactions") == 1
     assert count(database, "postings") == 2
-
-
-def test_a_reversal_undoes_and_is_itself_kept(database):
-    top_up(database, "mei", 100, "CNY", "t1")
-    post(database, download_transaction(make_picture({"ada": 300_000}), "mei", "d1"))
-    reverse(database, "d1", "refund")
-    reverse(database, "d1", "refund")
-    assert balance_micro(database, "creator:mei", "CNY") == 100 * 10**6
-    assert balance_micro(database, "artist:ada", "CNY") == 0
-    assert count(database, "transactions") == 3
-    for key in ("nothing", "reversal:d1"):
-        with pytest.raises(InvalidInput):
-            reverse(database, key, "again")
 
 
 def test_what_was_posted_is_read_back(database):
@@ -114,3 +103,29 @@ def test_a_settlement_waits_for_downloads_not_yet_committed(database_url):
     closing.join(20)
     assert [one.due_minor for one in found] == [35]
     opened.close()
+
+
+def test_those_who_post_together_do_not_fail_for_one_another(database):
+    """Thirty-two at once, every fourth without the money and every fifth under a used key: the rest go through."""
+    top_up(database, "rich", 10_000, "CNY", "t1")
+    top_up(database, "poor", 10, "CNY", "t2")
+    picture, outcomes, gate = make_picture({"ada": 300_000}), {}, threading.Barrier(32)
+
+    def client(number):
+        creator, key = ("poor" if number % 4 == 0 else "rich"), ("t1" if number % 5 == 0 else f"d{number}")
+        gate.wait()
+        try:
+            outcomes[number] = post(database, download_transaction(picture, creator, key))
+        except (InsufficientFunds, Conflict) as error:
+            outcomes[number] = type(error)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    expected = {number: Conflict if number % 5 == 0 else InsufficientFunds if number % 4 == 0 else True for number in range(32)}
+    assert outcomes == expected
+    paid = sum(value is True for value in expected.values())
+    assert balance_micro(database, "creator:rich", "CNY") == (10_000 - 50 * paid) * 10**6
+    assert balance_micro(database, "creator:poor", "CNY") == 10 * 10**6

@@ -4,9 +4,11 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from tests.conftest import make_picture
-from tribute.ledger.book import all_balances, post, top_up, trial_balance
+from tribute.ledger.book import all_balances, trial_balance
 from tribute.ledger.download import cut, download_transaction
+from tribute.ledger.group import post
 from tribute.ledger.settlement import settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.records import utc_now
 from tribute.records.money import format_minor
 from tribute.store.schema import postings, transactions

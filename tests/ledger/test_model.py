@@ -9,12 +9,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.conftest import make_picture
 from tribute.ledger.audit import audit
-from tribute.ledger.book import all_balances, top_up
+from tribute.ledger.book import all_balances, post_on
 from tribute.ledger.download import cut, download_transaction
 from tribute.ledger.payouts import move_payout, request_payout
-from tribute.ledger.receipt import post_with_receipt, receipt_of
+from tribute.ledger.receipt import receipt_of
 from tribute.ledger.refund import refund
 from tribute.ledger.settlement import settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.records import Conflict, InsufficientFunds, utc_now
 from tribute.store.database import Database
 
@@ -53,7 +54,7 @@ class Ledger(RuleBasedStateMachine):
         try:
             for again in range(1 + twice):
                 with self.database.writing() as connection:
-                    assert post_with_receipt(connection, transaction, receipt_of(picture, transaction, ())) is (again == 0)
+                    assert post_on(connection, transaction, receipt_of(picture, transaction, ())) is (again == 0)
         except InsufficientFunds:
             assert self.model[f"creator:{creator}"] < price * 10**6
             return

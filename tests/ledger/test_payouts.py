@@ -5,11 +5,13 @@ import pytest
 from pydantic import ValidationError
 
 from tests.conftest import make_picture
-from tribute.ledger.book import all_balances, post, top_up
+from tribute.ledger.book import all_balances
 from tribute.ledger.download import download_transaction
+from tribute.ledger.group import post
 from tribute.ledger.payouts import move_payout, pain_001, payees_of, payouts_on, request_payout, set_payee
 from tribute.ledger.refund import refund
 from tribute.ledger.settlement import settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.records import Conflict, InsufficientFunds, InvalidInput, NotAllowed, Payee, Unknown, utc_now
 
 NOW = week_of(utc_now())

@@ -9,10 +9,11 @@ import pytest
 
 from tests.conftest import make_picture
 from tribute.ledger import verifier
-from tribute.ledger.book import top_up
+from tribute.ledger.book import post_on
 from tribute.ledger.download import download_transaction
-from tribute.ledger.receipt import post_with_receipt, published_root, receipt_of, stored_receipt
+from tribute.ledger.receipt import published_root, receipt_of, stored_receipt
 from tribute.ledger.settlement import settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.records import Price, Unknown, utc_now
 from tribute.records.merkle import merkle_path, merkle_root
 from tribute.records.money import split
@@ -27,7 +28,7 @@ def kept(database, count=5, close=True):
         picture = make_picture({"ada": 300_000 + number, "bo": 200_000}, picture_id=f"{number:08x}")
         transaction = download_transaction(picture, "mei", f"d{number}")
         with database.writing() as connection:
-            assert post_with_receipt(connection, transaction, receipt_of(picture, transaction, ("1" * 64,)))
+            assert post_on(connection, transaction, receipt_of(picture, transaction, ("1" * 64,)))
     if close:
         settle(database, NOW)
     with database.reading() as connection:
@@ -61,7 +62,7 @@ def test_a_receipt_of_an_earlier_week_keeps_its_own_root(memory):
         picture = make_picture({"ada": 300_000}, picture_id=f"{days:08x}")
         transaction = download_transaction(picture, "mei", key).model_copy(update={"created": utc_now() - timedelta(days=days)})
         with memory.writing() as connection:
-            post_with_receipt(connection, transaction, receipt_of(picture, transaction, ()))
+            post_on(connection, transaction, receipt_of(picture, transaction, ()))
         settle(memory, week_of(transaction.created))
     with memory.reading() as connection:
         for key, week in (("before", week_of(utc_now() - timedelta(days=7))), ("now", NOW)):

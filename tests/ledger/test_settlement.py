@@ -4,9 +4,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import make_picture
-from tribute.ledger.book import all_balances, post, reverse, top_up, trial_balance
+from tribute.ledger.book import all_balances, trial_balance
 from tribute.ledger.download import download_transaction
+from tribute.ledger.group import post
+from tribute.ledger.refund import refund
 from tribute.ledger.settlement import read_statements, settle, week_of
+from tribute.ledger.topup import top_up
 from tribute.records import InvalidInput, utc_now
 
 NOW = week_of(utc_now())
@@ -58,7 +61,7 @@ def test_a_reversed_download_is_taken_off_its_line(database):
     top_up(database, "mei", 1000, "CNY", "t")
     keep(database, "d1")
     keep(database, "d2")
-    reverse(database, "d2", "refund")
+    refund(database, "d2", "not as hoped", 7)
     (statement,) = settle(database, NOW)
     assert statement.lines[0].downloads == 1
     assert statement.lines[0].due_micro == 35 * 333_333

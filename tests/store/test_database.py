@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tribute.ledger.book import post
+from tribute.ledger.group import post
 from tribute.records import InvalidInput, Posting, Transaction, utc_now
 from tribute.store.database import Database
 from tribute.store.schema import APPEND_ONLY

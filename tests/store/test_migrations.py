@@ -7,8 +7,9 @@ from alembic.config import Config
 from sqlalchemy import create_engine, make_url, text
 
 from tribute.ledger.audit import audit
-from tribute.ledger.book import all_balances, top_up
+from tribute.ledger.book import all_balances
 from tribute.ledger.receipt import published_root
+from tribute.ledger.topup import top_up
 from tribute.store.database import Database
 
 OLD = (

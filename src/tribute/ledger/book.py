@@ -23,9 +23,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from tribute.records import MICRO, Conflict, InsufficientFunds, InvalidInput, Posting, Transaction, Unreadable, canonical, sha256, utc_now
+from tribute.ledger.verifier import receipt_hash
+from tribute.records import Conflict, InsufficientFunds, InvalidInput, Posting, Transaction, Unreadable, canonical, sha256
 from tribute.store.database import Database, moment
-from tribute.store.schema import balances, postings, transactions
+from tribute.store.schema import balances, postings, receipts, transactions
 
 LEDGER_LOCK = 20261123  # PostgreSQL advisory lock; SQLite's own write lock does the same
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -70,13 +71,12 @@ def lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:ledger)"), {"ledger": LEDGER_LOCK})
 
 
-def post_all_on(connection: Connection, wanted: Sequence[Transaction], receipt_hashes: Sequence[str] = ()) -> list[bool]:
-    """Writes transactions within the caller's database transaction: all or none. False for one that was posted before.
+def post_all_on(connection: Connection, wanted: Sequence[Transaction], given: Sequence[dict[str, Any] | None] = ()) -> list[bool]:
+    """Writes transactions, and the receipts `given` for them, within the caller's database transaction: all or none. False for one posted before.
 
     Raises Conflict where a key was used for something else, InsufficientFunds where a balance would fall below zero.
     """
     lock(connection)
-    effects = [effect_hash(one) for one in wanted]
     known: dict[str, str] = {}
     keys = [one.key for one in wanted]
     for at in range(0, len(keys), 500):
@@ -85,40 +85,44 @@ def post_all_on(connection: Connection, wanted: Sequence[Transaction], receipt_h
     chain = connection.execute(select(transactions.c.chain).order_by(transactions.c.seq.desc()).limit(1)).scalar_one_or_none() or CHAIN_START
     lines: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
     moved = []
-    for one, effect, receipt in zip(wanted, effects, receipt_hashes or [""] * len(wanted), strict=True):
-        if known.setdefault(one.key, "") not in ("", effect):
+    for one, receipt in zip(wanted, given or [None] * len(wanted), strict=True):
+        effect = effect_hash(one)
+        if known.get(one.key, effect) != effect:
             raise Conflict(f"the key {one.key!r} was used before for another transaction; give a new key")
-        moved.append(not known[one.key])
-        if known[one.key]:
+        moved.append(one.key not in known)
+        if one.key in known:
             continue
         known[one.key] = effect
-        leaf = leaf_of(one, receipt)
+        leaf = leaf_of(one, receipt_hash(receipt["hashes"]) if receipt else "")
         chain = next_link(chain, leaf)
         lines += [{"key": one.key, **posting.model_dump()} for posting in in_order(one)]
         created, memo = moment(one.created), canonical(one.memo).decode()
         rows.append({"key": one.key, "hash": effect, "kind": one.kind, "memo": memo, "created": created, "leaf": leaf, "chain": chain})
+        if receipt:
+            kept.append({"key": one.key, "picture_id": receipt["sections"]["picture"]["id"], "document": canonical(receipt).decode()})
     if rows:
-        try:
-            connection.execute(insert(postings), lines)
-        except IntegrityError as error:
-            if "not_below_zero" in str(error.orig):
-                payer = min((posting for one in wanted for posting in one.postings), key=lambda posting: posting.amount_micro).account
-                raise InsufficientFunds(f"{payer.partition(':')[2] or payer} has not enough money for this; top up first") from error
-            raise
-        connection.execute(insert(transactions), rows)
+        _write(connection, wanted, lines, rows)
+    if kept:
+        connection.execute(insert(receipts), kept)
     return moved
 
 
-def post_on(connection: Connection, transaction: Transaction, receipt_hash: str = "") -> bool:
+def _write(connection: Connection, wanted: Sequence[Transaction], lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    try:
+        connection.execute(insert(postings), lines)
+    except IntegrityError as error:
+        if "not_below_zero" in str(error.orig):
+            payer = min((posting for one in wanted for posting in one.postings), key=lambda posting: posting.amount_micro).account
+            raise InsufficientFunds(f"{payer.partition(':')[2] or payer} has not enough money for this; top up first") from error
+        raise
+    connection.execute(insert(transactions), rows)
+
+
+def post_on(connection: Connection, transaction: Transaction, receipt: dict[str, Any] | None = None) -> bool:
     """`post_all_on` of one."""
-    return post_all_on(connection, [transaction], [receipt_hash])[0]
-
-
-def post(database: Database, transaction: Transaction) -> bool:
-    """`post_on` in a database transaction of its own; of two callers with one key at once one posts, the other sees that it did."""
-    with database.writing() as connection:
-        return post_on(connection, transaction)
+    return post_all_on(connection, [transaction], [receipt])[0]
 
 
 def balance_micro(database: Database, account: str, currency: str) -> int:
@@ -182,31 +186,3 @@ def read_transaction(database: Database, key: str) -> Transaction | None:
 def transaction_on(connection: Connection, key: str) -> Transaction | None:
     found = next(journal(connection, transactions.c.key == key), None)
     return found[1] if found else None
-
-
-def top_up(database: Database, creator: str, amount_minor: int, currency: str, key: str) -> bool:
-    """Prepaid money in."""
-    account, amount = creator_account(creator), amount_minor * MICRO
-    lines = (Posting(account="cash", amount_micro=-amount, currency=currency), Posting(account=account, amount_micro=amount, currency=currency))
-    return post(database, Transaction(key=key, kind="top-up", postings=lines, memo={"creator": creator}, created=utc_now()))
-
-
-def reverse_on(connection: Connection, key: str, reason: str) -> Transaction:
-    """Posts the opposite of a transaction: nothing is ever changed. A second reversal is the same one. Raises InvalidInput."""
-    original = transaction_on(connection, key)
-    if original is None:
-        raise InvalidInput(f"no transaction has the key {key!r}; give the key that it was posted with")
-    if original.kind == "reversal":
-        raise InvalidInput(f"{key!r} is itself a reversal; post the original again under a new key")
-    lines = tuple(line.model_copy(update={"amount_micro": -line.amount_micro}) for line in original.postings)
-    memo: dict[str, Any] = {"reverses": key, "reason": reason}
-    transaction = Transaction(key=f"reversal:{key}"[:200], kind="reversal", postings=lines, memo=memo, created=utc_now())
-    post_on(connection, transaction)
-    return transaction
-
-
-def reverse(database: Database, key: str, reason: str) -> Transaction:
-    """`reverse_on` in a database transaction of its own."""
-    with database.writing() as connection:
-        lock(connection)
-        return reverse_on(connection, key, reason)

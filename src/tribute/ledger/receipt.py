@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
-from tribute.ledger.book import in_order, post_on
+from tribute.ledger.book import in_order
 from tribute.ledger.settlement import leaves_between
-from tribute.ledger.verifier import VERSION, receipt_hash
+from tribute.ledger.verifier import VERSION
 from tribute.records import Picture, Transaction, Unknown, canonical, sha256
 from tribute.records.merkle import merkle_path
 from tribute.store.database import moment
@@ -35,15 +35,6 @@ def receipt_of(picture: Picture, transaction: Transaction, snapshots: tuple[str,
     }
     hashes = {name: sha256(canonical(section)) for name, section in sections.items()}
     return {"version": VERSION, "sections": sections, "hashes": hashes, "proof": None}
-
-
-def post_with_receipt(connection: Connection, transaction: Transaction, receipt: dict[str, Any]) -> bool:
-    """Posts a download and stores its receipt, both or neither; False where it was posted before."""
-    moved = post_on(connection, transaction, receipt_hash(receipt["hashes"]))
-    if moved:
-        row = {"key": transaction.key, "picture_id": receipt["sections"]["picture"]["id"], "document": canonical(receipt).decode()}
-        connection.execute(insert(receipts), [row])
-    return moved
 
 
 def stored_receipt(connection: Connection, key: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tribute.store.schema import balances, transactions, weeks
 
 def refund_key(download_key: str) -> str:
     """One download is given back once, whoever says so and however often."""
-    return f"reversal:{download_key}"[:200]
+    return f"refund:{download_key}"[:200]
 
 
 def refund(database: Database, download_key: str, reason: str, days: int, now: datetime | None = None) -> Transaction:

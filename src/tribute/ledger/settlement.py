@@ -43,7 +43,7 @@ def _entries(connection: Connection, after: int, through: int) -> list[Any]:
     """Postings to artists in a range of transactions, with the memo of the download that they belong to."""
     columns = (transactions.c.kind, transactions.c.memo, postings.c.account, postings.c.currency, postings.c.amount_micro)
     joined = select(*columns).join_from(transactions, postings, transactions.c.key == postings.c.key)
-    kinds = transactions.c.kind.in_(("download", "reversal", "refund"))
+    kinds = transactions.c.kind.in_(("download", "refund"))
     return list(connection.execute(joined.where(transactions.c.seq > after, transactions.c.seq <= through, kinds, postings.c.account.like("artist:%"))))
 
 

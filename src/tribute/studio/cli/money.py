@@ -30,7 +30,8 @@ def topup(
     """Put prepaid money into a creator's account."""
     import secrets
 
-    from tribute.ledger.book import balance_micro, creator_account, top_up
+    from tribute.ledger.book import balance_micro, creator_account
+    from tribute.ledger.topup import top_up
     from tribute.records.money import format_micro, parse_minor
     from tribute.studio.wiring import open_workshop
 
