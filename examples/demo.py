@@ -34,9 +34,14 @@ def main() -> None:
     tribute("download", str(path), "--as", "mei", "-o", str(home / "kept"))
     receipt = next((home / "kept").glob("*.receipt.json"))
     tribute("receipt", "verify", str(receipt), "--picture", str(home / "kept" / path.name))
-    tribute("settle", "--week", week_of(utc_now()))
+    week = week_of(utc_now())
+    tribute("settle", "--week", week, "-o", str(home / "statements"))
+    tribute("ledger", "root", week, "-o", str(home / "root.json"))
+    tribute("receipt", "get", path.name.removeprefix("tribute-").removesuffix(".png"), "--as", "mei", "-o", str(home / "kept"))
+    tribute("receipt", "verify", str(receipt), "--root", str(home / "root.json"))
     tribute("balance")
-    shares = json.loads(receipt.read_text())["body"]["credits"]["shares"]
+    tribute("ledger", "check")
+    shares = json.loads(receipt.read_text())["sections"]["credits"]["shares"]
     made_by = ", ".join(f"{share['party']} {share['share_ppm'] / 10_000:.1f}%" for share in shares)
     print(f"\npicture  {path}\nmade by  {made_by}\nreceipt  {receipt}\nall of it in {time.monotonic() - began:.0f} s")
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.conftest import flat_art, make_bench, save_png
+from tribute.records import canonical, sha256
 from tribute.store.blobs import DiskBlobs
 from tribute.store.database import Database
 from tribute.studio.cli import main
@@ -49,20 +50,39 @@ def test_the_loop_from_the_command_line(home, tmp_path, capsys):
     code, out, _ = run(capsys, "receipt", "verify", receipt["receipt"], "--picture", receipt["path"])
     assert (code, "OK" in out) == (0, True)
     changed = json.loads(open(receipt["receipt"]).read())
-    changed["body"]["price"]["amount_minor"] += 1
+    changed["sections"]["price"]["amount_minor"] += 1
+    changed["hashes"]["price"] = sha256(canonical(changed["sections"]["price"]))
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(changed))
     code, out, _ = run(capsys, "receipt", "verify", bad)
     assert code == 1
-    assert "postings" in out
-    assert "signature" in out
+    for part in ("transaction: the creator did not pay the price", "signature: does not fit", "layout: byte"):
+        assert part in out
     from tribute.ledger.settlement import week_of
     from tribute.records import utc_now
 
     week = week_of(utc_now())
     statements = json.loads(run(capsys, "settle", "--week", week, "--json")[1])
     assert {one["artist_id"] for one in statements} <= {"ada-artist", "bo-artist"}
-    assert json.loads(run(capsys, "statement", week, "--json")[1]) == statements
+    assert json.loads(run(capsys, "statement", week, "--json", "-o", tmp_path / "statements")[1]) == statements
+    assert len(list((tmp_path / "statements").iterdir())) == 4 * len(statements)
+    for one in statements:
+        page = (tmp_path / "statements" / f"{week}-{one['artist_id']}-CNY.zh.html").read_text()
+        assert "结算单" in page
+        assert made["id"] in page
+        sheet = (tmp_path / "statements" / f"{week}-{one['artist_id']}-CNY.csv").read_text().splitlines()
+        assert sheet[1].startswith(f"{made['id']},1,0.50,")
+    code, out, _ = run(capsys, "ledger", "root", week, "-o", tmp_path / "root.json")
+    assert code == 0
+    assert run(capsys, "receipt", "get", made["id"], "--as", "mei", "-o", tmp_path / "proved")[0] == 0
+    proved = next((tmp_path / "proved").iterdir())
+    for root in (tmp_path / "root.json", json.loads(out)["root"]):
+        code, out, _ = run(capsys, "receipt", "verify", proved, "--root", root, "--picture", receipt["path"])
+        assert (code, "published root" in out) == (0, True)
+    assert run(capsys, "receipt", "verify", proved, "--root", "0" * 64)[0] == 1
+    assert run(capsys, "receipt", "verify", proved)[0] == 1  # nothing to hold it against
+    assert "entries" in run(capsys, "ledger", "check")[1]
+    assert run(capsys, "ledger", "export", "-o", tmp_path / "a.beancount")[0] == 0
     balance = json.loads(run(capsys, "balance", "--json")[1])
     assert balance["trial_balance_micro"] == {"CNY": 0}
     code, out, _ = run(capsys, "credit", made["id"], "--replay", "--json")
@@ -70,6 +90,37 @@ def test_the_loop_from_the_command_line(home, tmp_path, capsys):
     code, out, _ = run(capsys, "credit", made["path"], "--method", "keywords", "--heatmap", tmp_path / "heat.png", "--json")
     assert sum(word["share"] for word in json.loads(out)["words"]) == pytest.approx(1)
     assert (tmp_path / "heat.png").exists()
+
+
+def test_paying_an_artist_from_the_command_line(home, tmp_path, capsys):
+    from tribute.ledger.settlement import week_of
+    from tribute.records import utc_now
+
+    assert run(capsys, "artist", "terms", "ada-artist", "--price", "2.00", "--platform", "10")[0] == 0
+    made = created(capsys, tmp_path, "--style", "ada:0.9")
+    assert (made["price"]["amount_minor"], made["price"]["artists_bp"]) == (200, {"ada-artist": 1000})
+    for estimate in ("uniform", "catalogue-size", "shapley-exact"):
+        code, out, err = run(capsys, "credit", made["id"], "--method", estimate, "--json")
+        assert (code, sum(share["share_ppm"] for share in json.loads(out)["credits"]["shares"])) == (0, 1_000_000), err
+    run(capsys, "topup", "mei", "20.00")
+    assert run(capsys, "download", made["id"], "--as", "mei", "-o", tmp_path)[0] == 0
+    assert json.loads(run(capsys, "refund", made["id"], "--as", "mei", "--json")[1])["kind"] == "refund"
+    assert run(capsys, "download", made["id"], "--as", "mei", "-o", tmp_path)[0] == 2
+    assert run(capsys, "download", made["id"], "--as", "mei", "--key", "more", "-o", tmp_path)[0] == 0
+    run(capsys, "settle", "--week", week_of(utc_now()))
+    (payout,) = json.loads(run(capsys, "payout", "request", "ada-artist", "--key", "k", "--json")[1])
+    bank = tmp_path / "bank.xml"
+    code, _, err = run(capsys, "payout", "send", "-o", bank, "--iban", "DE89370400440532013000")
+    assert (code, "no account is known for ada-artist" in err, bank.exists()) == (2, True, False)
+    assert run(capsys, "artist", "payee", "ada-artist", "--name", "Ada", "--iban", "DE89 3704 0044 0532 0130 01")[0] == 2
+    assert run(capsys, "artist", "payee", "ada-artist", "--name", "Ada", "--iban", "GB29 NWBK 6016 1331 9268 19")[0] == 0
+    assert run(capsys, "payout", "send", "-o", bank, "--iban", "DE89370400440532013000")[0] == 0
+    assert "GB29NWBK60161331926819" in bank.read_text()
+    assert run(capsys, "payout", "confirm", payout["id"])[0] == 0
+    assert json.loads(run(capsys, "payout", "list", "--json")[1])[0]["state"] == "confirmed"
+    for again in ("return", "cancel"):
+        assert run(capsys, "payout", again, payout["id"])[0] == 2
+    assert run(capsys, "credit-pending", "--json")[1].strip() == "[]"
 
 
 def test_an_artist_leaves(home, tmp_path, capsys):
@@ -111,7 +162,12 @@ BAD = [
     (("create", "a", "--model", "/nowhere"), "no model at"),
     (("verify", "/nowhere.png"), "give the path of a picture"),
     (("credit", "00000000"), "no picture named"),
-    (("credit", "00000000", "--method", "guess"), "there is keywords, shapley"),
+    (("credit", "00000000", "--heatmap", "x.png"), "goes with"),
+    (("refund", "00000000", "--as", "mei"), "no picture named"),
+    (("ledger", "root", "2020-W01"), "no closed week named"),
+    (("payout", "confirm", "nothing"), "no payout named"),
+    (("artist", "terms", "nobody", "--price", "1", "--platform", "20"), "no artist named"),
+    (("artist", "terms", "ada-artist", "--price", "1", "--platform", "101"), "platform_bp"),
     (("download", "00000000", "--as", "mei"), "no picture named"),
     (("download", "00000000", "--as", "../mei"), "cannot be a creator's name"),
     (("topup", "mei", "-5"), ""),

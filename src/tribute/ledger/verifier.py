@@ -57,7 +57,7 @@ def root_of(week: str, entries: int, leaf_hex: str, path: list[str]) -> str:
 
 def _account(share: dict[str, Any]) -> str:
     if share["artist_id"] is not None:
-        return "artist:" + share["artist_id"]
+        return f"artist:{share['artist_id']}"
     return {"base": "commons", "uncertain": "uncertain"}.get(share["party"], "unclaimed")
 
 

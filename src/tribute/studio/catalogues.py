@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +36,7 @@ def catalogues_of(workshop: Workshop, names: Sequence[str], pictures: bool = Fal
     return found
 
 
-def _sample(workshop: Workshop, held: list[Work]) -> object:
+def _sample(workshop: Workshop, held: list[Work]) -> Callable[[], np.ndarray]:
     chosen = held[:: max(1, len(held) // SAMPLE)][:SAMPLE]
 
     def load() -> np.ndarray:

@@ -18,7 +18,7 @@ ZH = {
     "Every picture is sealed, and its artists are paid when it is kept.": "每张图片都有封印；图片被保留时，艺术家会得到报酬。", "weight": "权重",
     "snapshot before": "先前的快照", "after": "之后", "adapter deleted": "已删除的适配器",
     "not made here, so not sealed": "不是在这里创作的，因此没有封印", "figure": "指标", "value": "数值", "target": "目标", "ceiling": "上限", "met": "达标",
-    "Tribute": "致敬", "pending": "待计算", "credited": "已计算", "entries": "笔分录", "chain": "链", "root": "已公布的根", "nothing": "无",
+    "Tribute": "致敬", "pending": "待计算", "credited": "已计算", "entries": "笔分录", "chain": "链", "published root": "已公布的根", "nothing": "无",
     "given back": "已退还", "earned this week": "本周收入", "state": "状态", "since": "起始", "use": "用途",
     "Amounts are in millionths of the smallest coin; what is less than one coin is carried forward, never lost.":
         "金额精确到最小货币单位的百万分之一；不足一个最小单位的部分结转下期，绝不丢失。",

@@ -123,7 +123,7 @@ def _voucher(receipt: Any, published: Any, certificate: Path | None) -> tuple[li
     from tribute.studio.wiring import open_workshop
 
     if receipt["proof"] is not None and published is not None:
-        return [], "root"
+        return [], "published root"
     if receipt["proof"] is not None:
         return ["proof: hold it against the root that was published for its week, with --root"], "nothing"
     if "signature" not in receipt:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tribute.commission import Ask, commission
 from tribute.create.sample import as_drawn, sample
+from tribute.credit.game import Game
 from tribute.credit.shapley import shapley_scores
 from tribute.provenance import credentials, label, watermark
 from tribute.records import Style, StyleUse
@@ -61,7 +62,7 @@ def speed_figures(repeats: int = 5) -> list[Figure]:
         full = median_s(lambda: draw(full=True), repeats)
         recipe, drawn = picture.recipe, as_drawn(picture.recipe)
         pixels, small = (sample(model, [one], desk.blobs.get)[0] for one in (recipe, drawn))
-        credit = median_s(lambda: shapley_scores(drawn, small, lambda some: sample(model, some, desk.blobs.get)), repeats)
+        credit = median_s(lambda: shapley_scores(Game(drawn, small, lambda some: sample(model, some, desk.blobs.get))), repeats)
         shares = picture.credits.document()
 
         def seal() -> bytes:

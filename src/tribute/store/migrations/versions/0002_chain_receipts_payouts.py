@@ -25,8 +25,8 @@ def _backfill() -> None:
     bind = op.get_bind()
     lines: dict[str, list[dict[str, object]]] = {}
     columns = (postings.c.key, postings.c.account, postings.c.amount_micro, postings.c.currency)
-    for row in bind.execute(select(*columns).order_by(postings.c.account, postings.c.amount_micro)):
-        lines.setdefault(row.key, []).append({"account": row.account, "amount_micro": row.amount_micro, "currency": row.currency})
+    for line in bind.execute(select(*columns).order_by(postings.c.account, postings.c.amount_micro)):
+        lines.setdefault(line.key, []).append({"account": line.account, "amount_micro": line.amount_micro, "currency": line.currency})
     chain, leaves, filled = NONE, [], []
     for row in bind.execute(select(transactions.c.seq, transactions.c.key, transactions.c.kind, transactions.c.memo, transactions.c.created).order_by("seq")):
         whole = {"key": row.key, "kind": row.kind, "memo": json.loads(row.memo), "created": row.created, "postings": lines[row.key], "receipt": ""}
@@ -39,12 +39,12 @@ def _backfill() -> None:
         change = update(transactions).where(transactions.c.seq == bindparam("at"))
         bind.execute(change.values(leaf=bindparam("made"), chain=bindparam("linked"), hash=bindparam("effect")), filled)
     after = 0
-    for row in bind.execute(select(weeks.c.week, weeks.c.last_seq).order_by(weeks.c.week)).all():
+    for closed in bind.execute(select(weeks.c.week, weeks.c.last_seq).order_by(weeks.c.week)).all():
         from tribute.records.merkle import merkle_root
 
-        inside = [leaf for seq, leaf in leaves if after < seq <= row.last_seq]
-        bind.execute(update(weeks).where(weeks.c.week == row.week).values(entries=len(inside), root=merkle_root(row.week, inside)))
-        after = row.last_seq
+        inside = [leaf for seq, leaf in leaves if after < seq <= closed.last_seq]
+        bind.execute(update(weeks).where(weeks.c.week == closed.week).values(entries=len(inside), root=merkle_root(closed.week, inside)))
+        after = closed.last_seq
 
 
 def _columns() -> None:
@@ -61,9 +61,9 @@ def _sqlite() -> None:
     _backfill()
     for table in ("transactions", "weeks"):
         op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END")
-    for table in NEW:
+    for new in NEW:
         for verb in ("UPDATE", "DELETE"):
-            op.execute(f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END")
+            op.execute(f"CREATE TRIGGER {new}_no_{verb.lower()} BEFORE {verb} ON {new} BEGIN SELECT RAISE(ABORT, '{new} is append-only'); END")
     # SQLite cannot change a CHECK: the table is made again, and the trigger that adds up goes on as it was.
     op.execute("DROP TRIGGER added_up")
     op.execute("ALTER TABLE balances RENAME TO balances_before")
@@ -89,8 +89,8 @@ def _postgresql() -> None:
     op.execute("SET CONSTRAINTS ALL IMMEDIATE")
     for table in ("transactions", "weeks"):
         op.execute(f"ALTER TABLE {table} ENABLE TRIGGER append_only")
-    for table in NEW:
-        op.execute(f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION append_only()")
+    for new in NEW:
+        op.execute(f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {new} FOR EACH STATEMENT EXECUTE FUNCTION append_only()")
     op.execute("ALTER TABLE balances DROP CONSTRAINT ck_balances_not_below_zero")
     op.execute("ALTER TABLE balances ADD CONSTRAINT ck_balances_not_below_zero CHECK (account IN ('cash', 'refunds') OR amount_micro >= 0)")
     # The application's role needs no right to change balances: the trigger has its owner's.
