@@ -13,7 +13,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tribute.collection.starter import SOURCES
 from tribute.credit.game import PIXELS, UNRELATED, Distance, Game, rms_32
 from tribute.credit.method import Case
 from tribute.credit.registry import METHODS
-from tribute.credit.shapley import EXACT, exact_scores, sampled_scores
+from tribute.credit.shapley import EXACT, PLAYERS_MAX, exact_scores, sampled_scores, shapley_scores
 from tribute.credit.shares import BASE, to_credits
 from tribute.records import PPM, Recipe
 from tribute.studio.catalogues import catalogues_of
@@ -161,35 +161,48 @@ def distances(rig: Rig) -> None:
         print(f"| {one}, {other} | {base:.3f} a picture | {split:.3f} a picture, {apart(*(artists_alone(mean) for mean in means)):.3f} over all pictures |")
 
 
-def cost(rig: Rig, repeats: int = 3) -> None:
-    from tribute.commission import Ask, commission
+def cost(rig: Rig, repeats: int = 5) -> None:
+    from tribute.commission import Ask, commission, play
 
-    names = sorted(rig.styles)
-    commission(rig.workshop.desk(), rig.model, Ask(prompt="warm up", seed=0, styles=tuple(rig.use(name) for name in names[:2])))
-    print("| styles | a picture, sealed and stored, s | drawn alone, s | exact credit, s | ÷ the picture | renders | three pairs of orders, s | renders |")
-    print("|---" * 8 + "|")
+    names, desk, model = sorted(rig.styles), rig.workshop.desk(), rig.model
+
+    def median_s(run: Callable[[], Any]) -> float:
+        run()
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+    print("| styles | renders | drawn alone, s | drawn with what credit needs, s | sealed and stored with its credit, s | credit ÷ the rest of the picture |")
+    print("|---" * 6 + "|", flush=True)
     for count in range(7):
-        uses = [rig.use(name) for name in names[:count]]
-        rows = []
-        for seed in range(repeats):
-            recipe = rig.recipe("portrait of a person", *uses, seed=seed)
-            times = [time.perf_counter()]
-            if count == 0 or seed == 0:
-                commission(rig.workshop.desk(), rig.model, Ask(prompt="portrait of a person", seed=seed))
-            times.append(time.perf_counter())
-            picture = rig.fresh([recipe])[0]
-            times.append(time.perf_counter())
-            exact = Game(recipe, picture, rig.fresh)
-            exact_scores(exact)
-            times.append(time.perf_counter())
-            sampled = Game(recipe, picture, rig.fresh)
-            if count:
-                sampled_scores(sampled, pairs=3, narrow=0.0)
-            times.append(time.perf_counter())
-            rows.append(([late - soon for soon, late in itertools.pairwise(times)], exact.renders, sampled.renders))
-        sealed = rows[0][0][0]
-        drawn, exact_s, sampled_s = (statistics.median(row[0][at] for row in rows) for at in (1, 2, 3))
-        print(f"| {count} | {sealed:.2f} | {drawn:.2f} | {exact_s:.2f} | {exact_s / sealed:.2f} | {rows[0][1]} | {sampled_s:.2f} | {rows[0][2]} |", flush=True)
+        uses = tuple(rig.use(name) for name in names[:count])
+        recipe = rig.recipe("portrait of a person", *uses)
+        games: list[Game] = []
+
+        def credited(recipe: Recipe = recipe, games: list[Game] = games) -> None:
+            games[:] = play(model, [recipe], {}, rig.workshop.blobs.get)
+            shapley_scores(games[0])
+
+        alone, together = median_s(lambda recipe=recipe: rig.fresh([recipe])), median_s(credited)
+        stored = median_s(lambda uses=uses: commission(desk, model, Ask(prompt="portrait of a person", seed=1, styles=uses)))
+        pending = count > PLAYERS_MAX
+        added = together - alone
+        rest = stored if pending else stored - added
+        renders = games[0].renders if count <= PLAYERS_MAX else f"{games[0].renders}, pending"
+        print(f"| {count} | {renders} | {alone:.2f} | {together:.2f} | {stored:.2f} | {added / rest:.2f} |", flush=True)
+    print("\nsampled orders of eight artists: ", end="")
+    uses = tuple(rig.use(name) for name in names)
+    recipe = rig.recipe("portrait of a person", *uses)
+    picture = rig.fresh([recipe])[0]
+    for pairs in (3, 6, 12):
+        game = Game(recipe, picture, rig.fresh)
+        began = time.perf_counter()
+        sampled_scores(game, pairs=pairs, narrow=0.0)
+        print(f"{2 * pairs} orders {game.renders} renders {time.perf_counter() - began:.1f} s; ", end="", flush=True)
+    print()
 
 
 if __name__ == "__main__":

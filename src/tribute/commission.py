@@ -8,7 +8,7 @@ whole on disk, so a kill at any point leaves a picture made, sealed and credited
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 from tribute.collection.consent import allows, in_force, terms_in_force
 from tribute.create.sample import Progress, as_drawn, check_size, enlarged, pixel_hash, sample
 from tribute.create.trace import trace
-from tribute.credit.game import Game
+from tribute.credit.game import Game, coalitions, styles_by_owner, wearing
 from tribute.credit.shapley import PLAYERS_MAX, shapley_scores
 from tribute.credit.shares import to_credits
 from tribute.diffusion.loading import Model
@@ -154,6 +154,29 @@ def price_of(desk: Desk, connection: Connection, relied: Sequence[Consent]) -> P
     return desk.price.model_copy(update={"amount_minor": max(least), "artists_bp": artists_bp})
 
 
+def play(model: Model, recipes: Sequence[Recipe], owners: Mapping[str, str], read: Callable[[str], bytes], progress: Progress | None = None) -> list[Game]:
+    """Draws each recipe's picture, before it is enlarged, and sets up its game. Up to PLAYERS_MAX artists all coalitions share its batch."""
+
+    def render(asked: Sequence[Recipe]) -> list[np.ndarray]:
+        return sample(model, asked, read)
+
+    drawn = [as_drawn(recipe) for recipe in recipes]
+    if not any(recipe.styles for recipe in drawn):
+        return [Game(recipe, made_HWC, render) for recipe, made_HWC in zip(drawn, sample(model, drawn, read, progress), strict=True)]
+    games = []
+    for recipe in drawn:
+        styles_of = styles_by_owner(recipe, owners)
+        smaller = coalitions(styles_of)[:-1] if len(styles_of) <= PLAYERS_MAX else []
+        together = [recipe, *(wearing(recipe, styles_of, some) for some in smaller)]
+        made = {one.hash: made_HWC for one, made_HWC in zip(together, sample(model, together, read, progress), strict=True)}
+
+        def known(asked: Sequence[Recipe], made: dict[str, np.ndarray] = made) -> list[np.ndarray]:
+            return [made[one.hash] for one in asked] if all(one.hash in made for one in asked) else render(asked)
+
+        games.append(Game(recipe, made[recipe.hash], known, owners))
+    return games
+
+
 def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None) -> list[Picture]:
     """Makes, credits, seals and stores the pictures that `ask` wants. Raises TributeError, with nothing stored."""
     with desk.database.reading() as connection:
@@ -166,18 +189,13 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
     told("drawing")
     for recipe in recipes:
         check_size(model, recipe.width, recipe.height, recipe.enlarge)
-    drawn = sample(model, [as_drawn(recipe) for recipe in recipes], desk.blobs.get, progress)
-
-    def render(recipes: Sequence[Recipe]) -> list[np.ndarray]:
-        return sample(model, recipes, desk.blobs.get)
-
+    games = play(model, recipes, owners, desk.blobs.get, progress)
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made, artist_of = [], {style.name: style.artist_id for style in found}
-    for recipe, drawn_HWC in zip(recipes, drawn, strict=True):
+    for recipe, game in zip(recipes, games, strict=True):
         told("crediting")
-        game = Game(as_drawn(recipe), drawn_HWC, render, owners)
         credits = to_credits(shapley_scores(game), artist_of, base is not None) if len(game.players) <= PLAYERS_MAX else None
-        pixels_HWC = enlarged(model, recipe, drawn_HWC)
+        pixels_HWC = enlarged(model, recipe, game.picture_HWC)
         picture_id = unused_id(desk.database)
         shares = credits.document() if credits else PENDING
         told("sealing")
@@ -214,17 +232,12 @@ def pending_pictures(database: Database) -> list[Picture]:
 
 def work_off(desk: Desk, model: Model, picture: Picture) -> Picture:
     """Credits a pending picture that `model` made: draws it and its coalitions again and stores the shares. Said twice, the first stays."""
-    drawn = as_drawn(picture.recipe)
-
-    def render(recipes: Sequence[Recipe]) -> list[np.ndarray]:
-        return sample(model, recipes, desk.blobs.get)
-
     with desk.database.reading() as connection:
         found = [get(connection, styles, Style, use.name, "style") for use in picture.recipe.styles]
         owners = owners_of(connection, found)
         known = connection.execute(select(snapshots.c.hash).where(snapshots.c.hash == (picture.recipe.snapshot or ""))).first() is not None
-    scores = shapley_scores(Game(drawn, render([drawn])[0], render, owners))
-    credits = to_credits(scores, {style.name: style.artist_id for style in found}, known)
+    (game,) = play(model, [picture.recipe], owners, desk.blobs.get)
+    credits = to_credits(shapley_scores(game), {style.name: style.artist_id for style in found}, known)
     with desk.database.writing() as connection:
         insert_new(connection, credits_table, [{"picture_id": picture.id, "document": canonical(credits.document()).decode()}])
     return credited(desk.database, picture)

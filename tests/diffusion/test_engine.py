@@ -27,13 +27,16 @@ def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_pa
     assert far(*drawn) <= 1
     assert far(drawn[1][:2], drawn[1][2:4]) > 3  # the adapter is seen at all
     assert far(drawn[1][:2], drawn[1][-2:]) == 0  # and goes without a trace
-    assert len(list(tmp_path.rglob("*.xml"))) == 1
+    assert len(list(tmp_path.rglob("*.xml"))) == 2  # with and without a side branch
     again = load_model(str(bench.folder), engine="openvino")  # reads what was traced before
-    assert far(sample(again, asked[2:4], blobs.__getitem__), drawn[1][2:4]) == 0
+    assert far(sample(again, asked[2:4], blobs.__getitem__), drawn[1][2:4]) <= 1
+    assert len(list(tmp_path.rglob("*.xml"))) == 2
 
 
-def test_rows_that_wear_different_styles_share_a_batch_in_torch(bench):
-    model = load_model(str(bench.folder), engine="torch")
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_rows_that_wear_different_styles_share_a_batch(bench, engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = load_model(str(bench.folder), engine=engine)
     data = make_adapter(bench.folder, 1)
     use = StyleUse(name="one", weight=0.7, adapter_sha256=sha256(data))
     asked = [recipe(model, styles=styles) for styles in ((), (use,), (use.model_copy(update={"weight": 2.0}),))]

@@ -52,7 +52,7 @@ def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress:
     with model.lock, torch.inference_mode():
         at_once = model.rows_at_once(first.width // first.enlarge, first.height // first.enlarge)
         if len({recipe.styles for recipe in recipes}) > 1:
-            model.wear([recipe.styles for recipe in recipes], read_adapter)  # loads them all, so that it is known what they touch
+            model.load_styles([recipe.styles for recipe in recipes], read_adapter)  # so that it is known what they touch
             alone = not model.shares_batches([recipe.styles for recipe in recipes])
         else:
             alone = False

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from PIL import Image
@@ -44,16 +45,34 @@ def rms_32(one_HWC: np.ndarray, other_HWC: np.ndarray) -> float:
 PIXELS = Distance("rms-32", rms_32, UNRELATED)
 
 
+def styles_by_owner(recipe: Recipe, owner_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """The players of a picture, each with the styles of weight above 0 that are theirs."""
+    found: dict[str, list[str]] = {}
+    for use in sorted(recipe.styles, key=lambda use: use.name):
+        if use.weight > 0:
+            found.setdefault(owner_of.get(use.name, use.name), []).append(use.name)
+    return found
+
+
+def wearing(recipe: Recipe, styles_of: Mapping[str, Sequence[str]], some: Coalition) -> Recipe:
+    """The recipe with only the styles of some players."""
+    names = {name for player in some for name in styles_of[player]}
+    return recipe.model_copy(update={"styles": tuple(use for use in recipe.styles if use.name in names)})
+
+
+def coalitions(players: Iterable[str]) -> list[Coalition]:
+    """All of them, from nobody to everybody."""
+    known = sorted(players)
+    return [frozenset(some) for size in range(len(known) + 1) for some in combinations(known, size)]
+
+
 class Game:
     """v of a picture's coalitions, each rendered once, however often it is asked for. `renders` counts them."""
 
     def __init__(self, recipe: Recipe, picture_HWC: np.ndarray, render: Render, owner_of: Mapping[str, str] | None = None, distance: Distance = PIXELS) -> None:
         """`owner_of` maps styles to who owns them; a style that is not in it owns itself."""
         self.recipe, self.picture_HWC, self.render, self.distance = recipe, picture_HWC, render, distance
-        self.styles_of: dict[str, list[str]] = {}
-        for use in sorted(recipe.styles, key=lambda use: use.name):
-            if use.weight > 0:
-                self.styles_of.setdefault((owner_of or {}).get(use.name, use.name), []).append(use.name)
+        self.styles_of = styles_by_owner(recipe, owner_of or {})
         self.players = tuple(sorted(self.styles_of))
         self.known: dict[Coalition, float] = {frozenset(self.players): 1.0}
         self.renders = 0
@@ -63,10 +82,7 @@ class Game:
         asked = list(coalitions)
         missing = [some for some in dict.fromkeys(asked) if some not in self.known]
         if missing:
-            recipes = []
-            for some in missing:
-                names = {name for player in some for name in self.styles_of[player]}
-                recipes.append(self.recipe.model_copy(update={"styles": tuple(use for use in self.recipe.styles if use.name in names)}))
+            recipes = [wearing(self.recipe, self.styles_of, some) for some in missing]
             for some, made_HWC in zip(missing, self.render(recipes), strict=True):
                 self.known[some] = max(0.0, 1.0 - self.distance.measure(made_HWC, self.picture_HWC) / self.distance.unrelated)
             self.renders += len(missing)

@@ -14,7 +14,7 @@ from math import factorial
 
 import numpy as np
 
-from tribute.credit.game import Game
+from tribute.credit.game import Game, coalitions
 from tribute.credit.shares import BASE, Scores
 from tribute.records import InvalidInput
 
@@ -28,7 +28,7 @@ T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20)  # St
 def shapley_values(players: tuple[str, ...], value: Callable[[frozenset[str]], float]) -> dict[str, float]:
     """Each player's exact Shapley value of the game `value`, by all 2ⁿ coalitions."""
     count = len(players)
-    known = {frozenset(some): value(frozenset(some)) for size in range(count + 1) for some in combinations(players, size)}
+    known = {some: value(some) for some in coalitions(players)}
     shares = {}
     for player in players:
         others = [other for other in players if other != player]
@@ -45,8 +45,7 @@ def exact_scores(game: Game) -> Scores:
     players = game.players
     if len(players) > 8:
         raise InvalidInput(f"exact credit for {len(players)} artists takes {2 ** len(players) - 1} renders; sample orders instead")
-    everyone = [frozenset(some) for size in range(len(players) + 1) for some in combinations(players, size)]
-    values = game.values(everyone)
+    values = game.values(coalitions(players))
     shares = shapley_values(players, lambda some: values[some])
     return Scores(EXACT, game.distance.name, {BASE: values[frozenset()], **game.by_style(shares)}, game.told())
 

@@ -1,10 +1,12 @@
 """The denoiser in OpenVINO, with adapters switched in and out without compiling anything again.
 
-Every weight that an adapter may change is an input of the compiled network: what a picture wears is added to the base's weights in
-torch and handed over as tensors; the base's own weights are never written to. Measured by `python bench/create.py`; torch does
-the rest, and everything where OpenVINO is not installed.
+What a picture wears runs beside the base's own weights, which stay constants: y = W x + B (s ⊙ A x), where A and B are the ranks of all
+worn adapters together and s has a factor for each row of the batch and each rank. A, B and s are inputs, so pictures that wear
+different styles share a batch, and nobody's adapter touches another's row. The few-step student, which all rows wear, is added to W.
+Each width of the side branch (a multiple of RANKS, none where nothing is worn) is compiled once, when it is first needed. Measured
+by `python bench/create.py`; torch does the rest, and everything where OpenVINO is not installed.
 
-Axes: B batch, C latent channels, H height, W width, T tokens, D text width.
+Axes: B batch, C latent channels, H height, W width, T tokens, D text width, R ranks.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import copy
 import hashlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +25,54 @@ from torch import Tensor, nn
 
 from tribute.diffusion.adapters import StyleConfig
 
-LARGEST = 100_000_000  # parameters; above it handing weights over costs more than it saves
+LARGEST = 100_000_000  # parameters; above it a second copy of the network costs more than it saves
+RANKS = 32
 
 
-class _WithWeights(nn.Module):
-    """The denoiser as a function of its adaptable weights, for tracing."""
+class _Sided(nn.Module):
+    """A layer, and beside it the branch of whatever is worn."""
 
-    def __init__(self, denoiser: Any, names: list[str]) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.denoiser = copy.deepcopy(denoiser)
-        self.places = tuple(self.denoiser.get_submodule(name) for name in names)
-        for place in self.places:
-            del place._parameters["weight"]
+        self.layer = layer
+        self.worn: tuple[Tensor, Tensor, Tensor] | None = None  # A, B, s_BR
 
-    def forward(self, noisy_BCHW: Tensor, time: Tensor, states_BTD: Tensor, *weights: Tensor) -> Tensor:
-        for place, weight in zip(self.places, weights, strict=True):
-            place.__dict__["weight"] = weight
+    def forward(self, x: Tensor, *others: Any, **more: Any) -> Tensor:
+        made: Tensor = self.layer(x, *others, **more)
+        if self.worn is None:
+            return made
+        down, up, factor_BR = self.worn
+        if isinstance(self.layer, nn.Conv2d):
+            inner = nn.functional.conv2d(x, down, None, self.layer.stride, self.layer.padding)
+            return made + nn.functional.conv2d(inner * factor_BR[:, :, None, None], up)
+        return made + nn.functional.linear(nn.functional.linear(x, down) * factor_BR[:, None, :], up)
+
+
+class _WithSides(nn.Module):
+    """The denoiser as a function of what is worn, for tracing."""
+
+    def __init__(self, denoiser: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self.denoiser, self.places = denoiser, []
+        for name in names:
+            parent, _, last = name.rpartition(".")
+            sided = _Sided(denoiser.get_submodule(name))
+            setattr(denoiser.get_submodule(parent), last, sided)
+            self.places.append(sided)
+
+    def forward(self, noisy_BCHW: Tensor, time: Tensor, states_BTD: Tensor, factor_BR: Tensor, *worn: Tensor) -> Tensor:
+        for place, down, up in zip(self.places, worn[::2], worn[1::2], strict=True):
+            place.worn = (down, up, factor_BR)
+        made: Tensor = self.denoiser(noisy_BCHW, time, states_BTD, return_dict=False)[0]
+        return made
+
+
+class _Plain(nn.Module):
+    def __init__(self, denoiser: Any) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, noisy_BCHW: Tensor, time: Tensor, states_BTD: Tensor) -> Tensor:
         made: Tensor = self.denoiser(noisy_BCHW, time, states_BTD, return_dict=False)[0]
         return made
 
@@ -69,45 +104,111 @@ class Engine:
     """Stands in for `denoiser.forward` between `attach` and `detach`."""
 
     def __init__(self, denoiser: Any, dtype: torch.dtype, cache: Path | None = None) -> None:
-        """`denoiser` wears nothing yet. The traced network is kept in `cache`, by the hash of its weights, and read from there."""
-        ov = import_openvino()
-        self.denoiser, self.dtype = denoiser, dtype
+        """`denoiser` wears nothing yet. Traced networks are kept in `cache`, by the hash of their weights, and read from there."""
+        self.denoiser, self.dtype, self.cache = denoiser, dtype, cache or cache_folder()
+        self.plain = copy.deepcopy(denoiser).float().eval()
         self.multiple = 2 ** (len(denoiser.config.block_out_channels) - 1)  # of the latents' sides, that the traced network takes
         targets = StyleConfig().targets
         self.names = [name for name, part in denoiser.named_modules() if name.endswith(targets) and isinstance(part, nn.Linear | nn.Conv2d)]
-        self.base = [denoiser.get_submodule(name).weight for name in self.names]
-        core = ov.Core()
-        path = (cache or cache_folder()) / f"{self._hash(ov.__version__)}.xml"
-        network = core.read_model(path) if path.is_file() else self._convert(path)
-        compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32"})
-        self.request = compiled.create_infer_request()
-        self.kept: list[Any] = []  # tensors that the request reads from
-        self.adapted = False
-        self.refresh()
+        self.requests: dict[tuple[str, int], Any] = {}  # (hash of what is added to W, ranks) -> a compiled network's request
+        self.merged, self.ranks, self.marks = "", 0, tuple[str, ...]()
+        self.factor_BR, self.kept = np.zeros((1, 0), np.float32), list[Any]()
 
-    def _hash(self, version: str) -> str:
-        digest = hashlib.sha256(f"{version} {self.denoiser.config}".encode())
-        inputs = set(self.names)
-        for name, value in self.denoiser.state_dict().items():
-            if name.removesuffix(".weight") not in inputs:
-                digest.update(value.float().contiguous().numpy().tobytes())
+    def wear(self, rows: Mapping[str, Sequence[float]], marks: Mapping[str, str], merged: str | None = None) -> None:
+        """Makes each row of the next batch wear each adapter so much, and all rows `merged` in full. `marks` tell one adapter's bytes from another's."""
+        self.merged = merged or ""
+        ranks_of = {name: self._rank(name) for name in rows}
+        total = sum(ranks_of.values())
+        self.ranks = -(-total // RANKS) * RANKS
+        if not rows:
+            return
+        columns = [np.repeat(np.asarray(rows[name], np.float32)[:, None], rank, 1) for name, rank in ranks_of.items()]
+        count = len(columns[0])
+        self.factor_BR = np.concatenate([*columns, np.zeros((count, self.ranks - total), np.float32)], 1)
+        now = (self.merged, *(f"{name}:{marks[name]}" for name in rows))
+        if now != self.marks:
+            self.marks, self.kept = now, self._sides(list(rows))
+            request = self._request()
+            for at, tensor in enumerate(self.kept):
+                request.set_input_tensor(4 + at, tensor)
+
+    def _rank(self, adapter: str) -> int:
+        from peft.tuners.lora import LoraLayer
+
+        layers = (self.denoiser.get_submodule(name) for name in self.names)
+        return max((layer.r[adapter] for layer in layers if isinstance(layer, LoraLayer) and adapter in layer.r), default=0)
+
+    @torch.no_grad()
+    def _sides(self, adapters: Sequence[str]) -> list[Any]:
+        """A and B of every adaptable layer in turn, all adapters' ranks together, each with its own scale in B."""
+        from peft.tuners.lora import LoraLayer
+
+        ov = import_openvino()
+        made = []
+        for name in self.names:
+            layer, base = self.denoiser.get_submodule(name), self.plain.get_submodule(name).weight
+            down = torch.zeros(self.ranks, *base.shape[1:])
+            up = torch.zeros(base.shape[0], self.ranks, *([1, 1] if base.dim() == 4 else []))
+            start = 0
+            for adapter in adapters:
+                rank = self._rank(adapter)
+                if isinstance(layer, LoraLayer) and adapter in layer.r:
+                    own = layer.r[adapter]
+                    down[start : start + own] = layer.lora_A[adapter].weight.float()
+                    up[:, start : start + own] = layer.lora_B[adapter].weight.float() * (layer.lora_alpha[adapter] / own)
+                start += rank
+            made += [ov.Tensor(np.ascontiguousarray(part.numpy()), shared_memory=False) for part in (down, up)]
+        return made
+
+    def _request(self) -> Any:
+        """The compiled network for what is worn now, made when it is first asked for."""
+        if (self.merged, self.ranks) not in self.requests:
+            ov = import_openvino()
+            core = ov.Core()
+            denoiser = self._with_merged()
+            path = self.cache / f"{self._hash(denoiser, ov.__version__)}.xml"
+            network = core.read_model(path) if path.is_file() else self._convert(denoiser, path)
+            compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if self.dtype == torch.bfloat16 else "f32"})
+            self.requests[self.merged, self.ranks] = compiled.create_infer_request()
+        return self.requests[self.merged, self.ranks]
+
+    @torch.no_grad()
+    def _with_merged(self) -> Any:
+        """A copy of the base, with the adapter that every row wears added to its weights."""
+        denoiser = copy.deepcopy(self.plain)
+        for name in self.names if self.merged else ():
+            layer = self.denoiser.get_submodule(name)
+            if self.merged in getattr(layer, "lora_A", {}):
+                denoiser.get_submodule(name).weight += layer.get_delta_weight(self.merged).float()
+        return denoiser
+
+    def _hash(self, denoiser: Any, version: str) -> str:
+        digest = hashlib.sha256(f"{version} {self.ranks} {denoiser.config}".encode())
+        for value in denoiser.state_dict().values():
+            digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()[:32]
 
-    def _convert(self, path: Path) -> Any:
+    def _convert(self, denoiser: Any, path: Path) -> Any:
         import contextlib
         import io
         import warnings
 
         ov = import_openvino()
-        config = self.denoiser.config
-        example = (torch.zeros(1, config.in_channels, config.sample_size, config.sample_size), torch.tensor(1), torch.zeros(1, 8, config.cross_attention_dim))
-        traced = _WithWeights(self.denoiser, self.names).float().eval()
-        weights = [weight.detach().float() for weight in self.base]
+        config = denoiser.config
+        shapes = {0: [-1, config.in_channels, -1, -1], 1: [], 2: [-1, -1, config.cross_attention_dim]}
+        example: list[Tensor] = [
+            torch.zeros(1, config.in_channels, config.sample_size, config.sample_size), torch.tensor(1), torch.zeros(1, 8, config.cross_attention_dim),
+        ]  # fmt: skip
+        traced: nn.Module = _Plain(denoiser)
+        if self.ranks:
+            sides = [torch.from_numpy(tensor.data) for tensor in self.kept]
+            example += [torch.zeros(1, self.ranks), *sides]
+            shapes |= {3: [-1, self.ranks]} | {4 + at: list(side.shape) for at, side in enumerate(sides)}
+            traced = _WithSides(denoiser, self.names)
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of branches on shapes: those that odd sizes take are left to torch below
-            network = ov.convert_model(traced, example_input=(*example, *weights))
-        fixed = {3 + at: list(weight.shape) for at, weight in enumerate(weights)}
-        network.reshape({0: [-1, config.in_channels, -1, -1], 1: [], 2: [-1, -1, config.cross_attention_dim], **fixed})
+            network = ov.convert_model(traced, example_input=tuple(example))
+        network.reshape(shapes)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{os.getpid()}-{path.name}")
         ov.save_model(network, beside, compress_to_fp16=False)
@@ -115,37 +216,14 @@ class Engine:
         os.replace(beside, path)
         return network
 
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Hands over the weights that the denoiser's active adapters make."""
-        from peft.tuners.lora import LoraLayer
-
-        layers = [self.denoiser.get_submodule(name) for name in self.names]
-        worn = any(isinstance(layer, LoraLayer) and not layer.disable_adapters and layer.active_adapters for layer in layers)
-        if self.kept and not worn and not self.adapted:
-            return
-        ov = import_openvino()
-        kept = []
-        for layer, base in zip(layers, self.base, strict=True):
-            weight = base.detach().float()
-            if isinstance(layer, LoraLayer) and not layer.disable_adapters:
-                for name in layer.active_adapters:
-                    if name in layer.scaling:
-                        weight = weight + layer.get_delta_weight(name).float()
-            kept.append(ov.Tensor(np.ascontiguousarray(weight.contiguous().numpy()), shared_memory=True))
-        for at, tensor in enumerate(kept):
-            self.request.set_input_tensor(3 + at, tensor)
-        self.kept, self.adapted = kept, worn
-
     def covers_adapters(self) -> bool:
-        """False where an active adapter changes something that is not an input here."""
+        """False where an active adapter changes something that is not adaptable here."""
         from peft.tuners.lora import LoraLayer
 
-        inputs = set(self.names)
-        return all(name in inputs for name, part in self.denoiser.named_modules() if isinstance(part, LoraLayer))
+        known = set(self.names)
+        return all(name in known for name, part in self.denoiser.named_modules() if isinstance(part, LoraLayer))
 
     def attach(self) -> None:
-        self.refresh()
         self.denoiser.forward = self._forward
 
     def detach(self) -> None:
@@ -157,10 +235,13 @@ class Engine:
         if any(side % self.multiple for side in sample.shape[2:]):
             forward = type(self.denoiser).forward
             return forward(self.denoiser, sample, timestep, encoder_hidden_states, *others, return_dict=return_dict, **more)
-        ov = import_openvino()
-        time = np.asarray(int(timestep), np.int64)
-        for at, value in enumerate((sample.float().contiguous().numpy(), time, encoder_hidden_states.float().contiguous().numpy())):
-            self.request.set_input_tensor(at, ov.Tensor(np.array(value)))
-        self.request.infer()
-        made = torch.from_numpy(self.request.get_output_tensor(0).data.copy()).to(sample.dtype)
+        ov, request = import_openvino(), self._request()
+        given = [sample.float().contiguous().numpy(), np.asarray(int(timestep), np.int64), encoder_hidden_states.float().contiguous().numpy()]
+        if self.ranks:
+            assert len(self.factor_BR) == len(sample), "a factor for every row"
+            given.append(self.factor_BR)
+        for at, value in enumerate(given):
+            request.set_input_tensor(at, ov.Tensor(np.array(value)))
+        request.infer()
+        made = torch.from_numpy(request.get_output_tensor(0).data.copy()).to(sample.dtype)
         return UNet2DConditionOutput(sample=made) if return_dict else (made,)

@@ -91,37 +91,35 @@ class Model:
         `read(sha256)` gives an adapter's bytes; weight 0 means not worn; `halves` is 2 where guidance doubles the batch. Rows that
         differ share the batch: each has a factor of its own on every adapter's output, so nobody's adapter touches another's row.
         """
-        worn = {use.name: use for row in rows for use in row if use.weight > 0}
-        for use in worn.values():
-            if self.adapters.get(use.name) != use.adapter_sha256:
-                self._load(use, read(use.adapter_sha256))
+        worn = self.load_styles(rows, read)
         if student and STUDENT not in self.adapters:
             self._load_student()
         weights = {name: [next((use.weight for use in row if use.name == name), 0.0) for row in rows] for name in worn}
         active = [*weights, *([STUDENT] if student else [])]
-        if not active:
-            if self.adapters:
-                self.pipeline.disable_lora()
-            self._refresh()
-            return
-        self.pipeline.enable_lora()
-        self.pipeline.set_adapters(active, [*(row[0] for row in weights.values()), *([1.0] if student else [])])
-        uneven = {name: torch.tensor(row * halves, device=self.device, dtype=self.dtype) for name, row in weights.items() if len(set(row)) > 1}
-        if uneven:
+        if active:
+            self.pipeline.enable_lora()
+            self.pipeline.set_adapters(active, [*(row[0] for row in weights.values()), *([1.0] if student else [])])
+            uneven = {name: torch.tensor(row * halves, device=self.device, dtype=self.dtype) for name, row in weights.items() if len(set(row)) > 1}
             self._weigh_rows(uneven)
-        else:
-            self._refresh()
+        elif self.adapters:
+            self.pipeline.disable_lora()
+        if self.engine is not None and self.engine.covers_adapters():
+            self.engine.wear({name: row * halves for name, row in weights.items()}, self.adapters, STUDENT if student else None)
+            self.engine.attach()
+        elif self.engine is not None:
+            self.engine.detach()
+
+    def load_styles(self, rows: Sequence[Wear], read: Any) -> list[str]:
+        """Loads the adapters of every style that a row wears; returns their names."""
+        worn = {use.name: use for row in rows for use in row if use.weight > 0}
+        for use in worn.values():
+            if self.adapters.get(use.name) != use.adapter_sha256:
+                self._load(use, read(use.adapter_sha256))
+        return sorted(worn)
 
     @property
     def engine_name(self) -> str:
         return "torch" if self.engine is None else "openvino"
-
-    def _refresh(self) -> None:
-        """Puts the engine to work, unless an adapter changes what it cannot take."""
-        if self.engine is not None and self.engine.covers_adapters():
-            self.engine.attach()
-        elif self.engine is not None:
-            self.engine.detach()
 
     @contextmanager
     def in_torch(self) -> Iterator[None]:
@@ -150,8 +148,6 @@ class Model:
         """Whether pictures that wear different styles can be drawn in one batch: not where a style speaks to the text encoder too."""
         from peft.tuners.lora import LoraLayer
 
-        if self.engine is not None:
-            return False  # each has weights of its own
         names = {use.name for row in rows for use in row}
         encoders = [getattr(self.pipeline, part, None) for part in ("text_encoder", "text_encoder_2")]
         layers = [layer for encoder in encoders if encoder is not None for layer in encoder.modules() if isinstance(layer, LoraLayer)]

@@ -84,9 +84,7 @@ def credit(
 
 def _estimated(workshop: Any, found: Picture, method: str, model_name: str | None) -> Credits:
     """Shares by a named method, worked out now; `shapley` is the one that was recorded."""
-    from tribute.commission import owners_of
-    from tribute.create.sample import as_drawn, sample
-    from tribute.credit.game import Game
+    from tribute.commission import owners_of, play
     from tribute.credit.method import Case
     from tribute.credit.registry import METHODS
     from tribute.credit.shapley import shapley_scores
@@ -99,21 +97,16 @@ def _estimated(workshop: Any, found: Picture, method: str, model_name: str | Non
     if method not in ("shapley", *METHODS):
         raise Unknown.of("method", method, ("shapley", "keywords", *METHODS))
     model = loaded(workshop, found, model_name)
-
-    def render(recipes: Any) -> Any:
-        return sample(model, recipes, workshop.blobs.get)
-
     with workshop.database.reading() as connection:
         worn = [get(connection, styles, Style, use.name, "style") for use in found.recipe.styles]
         owners = owners_of(connection, worn)
-    drawn = as_drawn(found.recipe)
-    picture_HWC = render([drawn])[0]
+    (game,) = play(model, [found.recipe], owners, workshop.blobs.get)
     if method == "shapley":
-        scores = shapley_scores(Game(drawn, picture_HWC, render, owners))
+        scores = shapley_scores(game)
     else:
         chosen = METHODS[method]()
         chosen.prepare(catalogues_of(workshop, [style.name for style in worn], pictures=method == "feature-similarity"))
-        scores = chosen.score(Case(drawn, picture_HWC, render, model))
+        scores = chosen.score(Case(game.recipe, game.picture_HWC, game.render, model))
     base_known = found.credits is None or all(share.party != "unknown-base" for share in found.credits.shares)
     return to_credits(scores, {style.name: style.artist_id for style in worn}, base_known)
 

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tribute.commission import Ask, commission
+from tribute.commission import Ask, commission, play
 from tribute.create.sample import as_drawn, sample
-from tribute.credit.game import Game
 from tribute.credit.shapley import shapley_scores
 from tribute.provenance import credentials, label, watermark
 from tribute.records import Style, StyleUse
@@ -60,9 +59,10 @@ def speed_figures(repeats: int = 5) -> list[Figure]:
         one = median_s(draw, repeats)
         four = median_s(lambda: draw(count=4), repeats)
         full = median_s(lambda: draw(full=True), repeats)
-        recipe, drawn = picture.recipe, as_drawn(picture.recipe)
-        pixels, small = (sample(model, [one], desk.blobs.get)[0] for one in (recipe, drawn))
-        credit = median_s(lambda: shapley_scores(Game(drawn, small, lambda some: sample(model, some, desk.blobs.get))), repeats)
+        recipe, read = picture.recipe, desk.blobs.get
+        pixels = sample(model, [recipe], read)[0]
+        alone = median_s(lambda: sample(model, [as_drawn(recipe)], read), repeats)
+        credit = median_s(lambda: shapley_scores(play(model, [recipe], {}, read)[0]), repeats) - alone
         shares = picture.credits.document()
 
         def seal() -> bytes:
