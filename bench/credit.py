@@ -13,7 +13,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tribute.credit.shapley import EXACT, PLAYERS_MAX, exact_scores, sampled_sco
 from tribute.credit.shares import BASE, to_credits
 from tribute.records import PPM, Recipe
 from tribute.studio.catalogues import catalogues_of
+from tribute.studio.evaluation.speed import median_s
 
 CASES = {1: 6, 2: 10, 3: 8, 4: 5, 5: 3, 6: 2}  # number of styles -> asks, each with two seeds
 Shares = dict[str, float]
@@ -166,15 +167,6 @@ def cost(rig: Rig, repeats: int = 5) -> None:
 
     names, desk, model = sorted(rig.styles), rig.workshop.desk(), rig.model
 
-    def median_s(run: Callable[[], Any]) -> float:
-        run()
-        times = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - began)
-        return statistics.median(times)
-
     print("| styles | renders | drawn alone, s | drawn with what credit needs, s | sealed and stored with its credit, s | credit ÷ the rest of the picture |")
     print("|---" * 6 + "|", flush=True)
     for count in range(7):
@@ -186,8 +178,8 @@ def cost(rig: Rig, repeats: int = 5) -> None:
             games[:] = play(model, [recipe], {}, rig.workshop.blobs.get)
             shapley_scores(games[0])
 
-        alone, together = median_s(lambda recipe=recipe: rig.fresh([recipe])), median_s(credited)
-        stored = median_s(lambda uses=uses: commission(desk, model, Ask(prompt="portrait of a person", seed=1, styles=uses)))
+        alone, together = median_s(lambda recipe=recipe: rig.fresh([recipe]), repeats), median_s(credited, repeats)
+        stored = median_s(lambda uses=uses: commission(desk, model, Ask(prompt="portrait of a person", seed=1, styles=uses)), repeats)
         pending = count > PLAYERS_MAX
         added = together - alone
         rest = stored if pending else stored - added

@@ -10,8 +10,8 @@ from tribute.records import InvalidPrompt, StyleUse
 
 PROMPT_MAX = 1000  # characters
 WEIGHT_MAX = 2.0
-STYLES_MAX = 5  # what exact credit replays
-TAG = re.compile(r"<style:([^<>]*)>")
+STYLES_MAX = 8  # beyond five, credit is sampled and follows later
+TAG = re.compile(r"<(?:style|lora):([^<>]*)>")  # `lora` as A1111 and its kin write it
 
 
 def style_use(text: str) -> StyleUse:

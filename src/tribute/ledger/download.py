@@ -30,7 +30,7 @@ def download_transaction(picture: Picture, creator: str, key: str) -> Transactio
     """What keeping `picture` posts, on the terms fixed when it was made. Raises Pending where its credit is not worked off yet."""
     price = picture.price
     if picture.credits is None:
-        raise Pending(f"the credit of picture {picture.id} is pending; work it off with `tribute credit-queue`, then say this again")
+        raise Pending(f"the credit of picture {picture.id} is pending; work it off with `tribute credit-pending`, then say this again")
     parts = {account: amount for account, amount in cut(price, picture.credits).items() if amount}
     lines = [Posting(account=creator_account(creator), amount_micro=-price.amount_minor * MICRO, currency=price.currency)]
     lines += [Posting(account=account, amount_micro=amount, currency=price.currency) for account, amount in sorted(parts.items())]

@@ -1,13 +1,12 @@
-"""The studio's page for its owner, on loopback: a prompt, a picture, who made it, keep it.
+"""The studio for its owner, on loopback: a page (a prompt, a picture, who made it), and the HTTP interfaces of OpenAI's Images and A1111.
 
-Open to whoever reaches the port, so it binds to 127.0.0.1 only and answers only requests for that host. Accounts, jobs and
-APIs are not here yet.
+Open to whoever reaches the port, so it binds to 127.0.0.1 only and answers only requests for that host. Accounts and durable
+jobs are not here yet.
 """
 
 from __future__ import annotations
 
 import secrets
-import threading
 from importlib.resources import files
 from typing import Any
 
@@ -22,7 +21,9 @@ from tribute.records import Artist, Picture, Style, TributeError, Unknown
 from tribute.records.money import format_minor
 from tribute.store.database import documents, get
 from tribute.store.schema import artists, pictures, styles
+from tribute.studio import a1111_api, openai_api
 from tribute.studio.cli.show import percent
+from tribute.studio.easel import Busy, Easel
 from tribute.studio.wiring import Workshop
 from tribute.studio.words import say
 
@@ -35,14 +36,9 @@ def build_app(workshop: Workshop) -> FastAPI:
     app = FastAPI(title="Tribute", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver"])
     templates = Environment(loader=PackageLoader("tribute.studio"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
-    resident: dict[str, Any] = {}
-    lock = threading.Lock()
-
-    def model() -> Any:
-        with lock:
-            if "model" not in resident:
-                resident["model"] = workshop.model()
-            return resident["model"]
+    easel = Easel(workshop)
+    app.include_router(openai_api.router(easel))
+    app.include_router(a1111_api.router(easel))
 
     def lang_of(request: Request) -> str:
         asked = request.query_params.get("lang") or request.cookies.get("lang") or request.headers.get("accept-language", "en")
@@ -83,7 +79,8 @@ def build_app(workshop: Workshop) -> FastAPI:
 
     @app.exception_handler(TributeError)
     def refused(request: Request, error: TributeError) -> HTMLResponse:
-        return page(request, 404 if isinstance(error, Unknown) else 400, error=str(error))
+        status = 404 if isinstance(error, Unknown) else 429 if isinstance(error, Busy) else 400
+        return page(request, status, error=str(error))
 
     @app.exception_handler(ValidationError)
     def invalid(request: Request, error: ValidationError) -> HTMLResponse:
@@ -96,11 +93,11 @@ def build_app(workshop: Workshop) -> FastAPI:
 
     @app.post("/create")
     def create(prompt: str = Form(""), style: str = Form(""), weight: str = Form("1")) -> RedirectResponse:
-        from tribute.commission import Ask, commission
+        from tribute.commission import Ask
         from tribute.create.prompt import read_prompt
 
         words, uses = read_prompt(prompt, [f"{style}:{weight}"] if style else [])
-        made = commission(workshop.desk(), model(), Ask(prompt=words, styles=uses, seed=secrets.randbelow(2**32)))
+        made = easel.draw(Ask(prompt=words, styles=uses, seed=secrets.randbelow(2**32)), secrets.token_hex(8))
         return RedirectResponse(f"/pictures/{made[0].id}", 303)
 
     @app.get("/pictures/{picture_id}.png")
@@ -120,7 +117,7 @@ def build_app(workshop: Workshop) -> FastAPI:
     def health() -> dict[str, Any]:
         with workshop.database.reading() as connection:
             connection.execute(pictures.select().limit(1)).first()
-        return {"ok": True, "model_loaded": "model" in resident}
+        return {"ok": True, "model_loaded": easel.loaded}
 
     def checked(picture_id: str) -> str:
         """An id, never a path: what is no id is not looked for on disk."""
