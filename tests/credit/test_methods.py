@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from tests.conftest import flat_art
 from tests.credit.test_shapley import game_of, painted
 from tribute.create.sample import sample
-from tribute.credit.influence import Influence, influence_matrix, works_scores
+from tribute.credit.influence import Influence, influence_matrix, works_scores, works_within
 from tribute.credit.method import Case, Catalogue
 from tribute.credit.registry import METHODS
 from tribute.credit.shapley import exact_scores
@@ -108,3 +108,16 @@ def test_influence_has_one_answer_in_both_its_forms():
     weight = 0.3 * (works_NF @ works_NF.T).diagonal().mean()
     written = pictures_MF @ torch.linalg.inv(works_NF.T @ works_NF + weight * torch.eye(9, dtype=torch.float64)) @ works_NF.T
     assert torch.allclose(influence_matrix(works_NF, pictures_MF, 0.3), written)
+
+
+def test_works_within_a_worn_style_are_told_apart_on_a_whole_model(bench):
+    model, use = bench.model, StyleUse(name="ada", adapter_sha256=bench.styles["ada"].adapter_sha256)
+    works_NHWC = np.stack([flat_art(model.native, seed=at) for at in range(6)])
+    recipe = Recipe(prompt="thing 4", seed=1, steps=2, guidance=1.0, width=model.native, height=model.native, scheduler="x", model=model.name,
+                    model_sha256=model.sha256, snapshot=None, dtype="float32")  # fmt: skip
+    names = [f"w{at}" for at in range(6)]
+    captions = [f"thing {at}" for at in range(6)]
+    before = sample(model, [recipe], None)[0]
+    scores = works_within(model, use, bench.desk.blobs.get, recipe, works_NHWC[4], works_NHWC, captions, names)
+    assert max(scores.parties, key=scores.parties.get) == "w4"
+    assert np.array_equal(sample(model, [recipe], None)[0], before)

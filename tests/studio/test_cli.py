@@ -163,6 +163,7 @@ BAD = [
     (("verify", "/nowhere.png"), "give the path of a picture"),
     (("credit", "00000000"), "no picture named"),
     (("credit", "00000000", "--heatmap", "x.png"), "goes with"),
+    (("credit", "00000000", "--method", "works"), "no picture named"),
     (("refund", "00000000", "--as", "mei"), "no picture named"),
     (("ledger", "root", "2020-W01"), "no closed week named"),
     (("payout", "confirm", "nothing"), "no payout named"),

@@ -16,14 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tribute.credit.shares import Scores
+from tribute.diffusion.loading import Model
+from tribute.records import Recipe, StyleUse
 
 METHOD = "gradient-influence"
 DIMS = 4096
 LEVELS = 8
+RIDGE = 0.1
 
 
 class Influence:
@@ -61,6 +65,42 @@ def influence_matrix(works_NF: Tensor, pictures_MF: Tensor, ridge: float) -> Ten
     # φ(x)ᵀ (ΦᵀΦ + λI)⁻¹ Φᵀ = φ(x)ᵀ Φᵀ (ΦΦᵀ + λI)⁻¹, which is as large as the works, not as the projection.
     solved: Tensor = torch.linalg.solve(gram_NN + weight, (works_NF @ pictures_MF.T).double())
     return solved.T
+
+
+def works_within(
+    model: Model, use: StyleUse, read: Any, recipe: Recipe, picture_HWC: np.ndarray, pictures_NHWC: np.ndarray, captions: Sequence[str], names: Sequence[str],
+    ridge: float = RIDGE,
+) -> Scores:  # fmt: skip
+    """Which of a style's works a picture leans on most, among those given, by the gradients of the style's own adapter on this model.
+
+    `pictures_NHWC` are uint8 of the model's own size, each with a caption and a name. About a quarter of a second a work on two cores.
+    """
+    pipeline = model.pipeline
+
+    @torch.no_grad()
+    def latents(pictures: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(pipeline.vae.dtype) / 127.5 - 1
+        found = [pipeline.vae.encode(some.to(model.device)).latent_dist.mean for some in pixels.split(16)]
+        return torch.cat(found) * pipeline.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def states(texts: Sequence[str]) -> Tensor:
+        return torch.cat([pipeline.encode_prompt(text, model.device, 1, False)[0] for text in texts])
+
+    with model.lock, model.in_torch():
+        model.wear([(use,)], read)
+        parameters = [value for name, value in pipeline.unet.named_parameters() if f".{use.name}." in name and "lora_" in name]
+        before = [value.requires_grad for value in parameters]
+        for value in parameters:
+            value.requires_grad_(True)
+        try:
+            influence = Influence(pipeline.unet, parameters, pipeline.scheduler)
+            works_NF = influence.gradients(latents(pictures_NHWC), states(captions))
+            picture_1F = influence.gradients(latents(picture_HWC[None]), states([recipe.prompt]))
+        finally:
+            for value, needed in zip(parameters, before, strict=True):
+                value.requires_grad_(needed)
+    return works_scores(names, influence_matrix(works_NF, picture_1F, ridge)[0])
 
 
 def works_scores(names: Sequence[str], scores_N: Tensor) -> Scores:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from tribute.collection.starter import SOURCES
 from tribute.credit.method import Catalogue
 from tribute.credit.shares import BASE
-from tribute.records import NotInstalled, Style, Work
+from tribute.records import NotInstalled, Style, Unknown, Work
 from tribute.store.database import documents, get
 from tribute.store.schema import styles, works
 
@@ -36,12 +36,23 @@ def catalogues_of(workshop: Workshop, names: Sequence[str], pictures: bool = Fal
     return found
 
 
-def _sample(workshop: Workshop, held: list[Work]) -> Callable[[], np.ndarray]:
-    chosen = held[:: max(1, len(held) // SAMPLE)][:SAMPLE]
+def works_of(workshop: Workshop, style: str, count: int) -> tuple[list[Work], Callable[[], np.ndarray]]:
+    """An even sample of a style's works, and a function that reads their pictures. Raises Unknown where there is none."""
+    with workshop.database.reading() as connection:
+        held = documents(connection, works, Work, works.c.style == style)
+    if not held:
+        raise Unknown(f"no work of style {style!r} is in the collection")
+    chosen = held[:: max(1, len(held) // count)][:count]
+    return chosen, _reader(workshop, chosen)
 
+
+def _sample(workshop: Workshop, held: list[Work]) -> Callable[[], np.ndarray]:
+    return _reader(workshop, held[:: max(1, len(held) // SAMPLE)][:SAMPLE])
+
+
+def _reader(workshop: Workshop, chosen: list[Work]) -> Callable[[], np.ndarray]:
     def load() -> np.ndarray:
         from tribute.diffusion.recipes import load_pictures
-        from tribute.records import Unknown
 
         try:
             return load_pictures(chosen, workshop.blobs.get)

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 Model = Annotated[str | None, typer.Option("--model", help="The folder or hub id that it was made with; the starter by default.")]
 
 
+METHODS_HELP = (
+    "shapley: who made it, as recorded; keywords: which words shaped it; works: which works of its styles it leans on; or an estimate to compare: "
+    "uniform, catalogue-size, keyword-attention, feature-similarity, shapley-sampled, shapley-exact."
+)
+
+
 def show_credits(workshop: Any, picture: Picture, credits: Credits | None) -> None:
     """A table of who made it, or that this is pending."""
     from tribute.records import Artist
@@ -50,15 +56,13 @@ def loaded(workshop: Any, found: Picture, model_name: str | None) -> Any:
 
 def credit(
     picture: Annotated[str, typer.Argument(help="A picture's id, or a file that Tribute made.")],
-    method: Annotated[
-        str, typer.Option(help="shapley: who made it, as recorded; keywords: which words shaped it; or an estimate to compare: uniform, catalogue-size, "
-                               "keyword-attention, feature-similarity, shapley-sampled, shapley-exact.")
-    ] = "shapley",
+    method: Annotated[str, typer.Option(help=METHODS_HELP)] = "shapley",
     replay: Annotated[bool, typer.Option("--replay", help="Render every coalition again instead of reading what was recorded.")] = False,
     heatmap: Annotated[Path | None, typer.Option(help="Write a PNG of heat maps, one a word (with --method keywords).")] = None,
+    works: Annotated[int, typer.Option(help="How many of each style's works are looked at (with --method works).")] = 60,
     model: Model = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Who made a picture, how much, by which method. Only what was recorded is ever paid."""
     from tribute.commission import credited
     from tribute.records import InvalidInput
@@ -73,6 +77,9 @@ def credit(
     found = credited(workshop.database, found)
     if method == "keywords":
         _keywords(workshop, found, heatmap, model, as_json)
+        return
+    if method == "works":
+        _works(workshop, found, works, model, as_json)
         return
     credits = found.credits if method == "shapley" and not replay else _estimated(workshop, found, method, model)
     if as_json:
@@ -95,7 +102,7 @@ def _estimated(workshop: Any, found: Picture, method: str, model_name: str | Non
     from tribute.studio.catalogues import catalogues_of
 
     if method not in ("shapley", *METHODS):
-        raise Unknown.of("method", method, ("shapley", "keywords", *METHODS))
+        raise Unknown.of("method", method, ("shapley", "keywords", "works", *METHODS))
     model = loaded(workshop, found, model_name)
     with workshop.database.reading() as connection:
         worn = [get(connection, styles, Style, use.name, "style") for use in found.recipe.styles]
@@ -160,3 +167,38 @@ def _keywords(workshop: Any, found: Picture, heatmap: Path | None, model_name: s
         table(("word", "share", "area", "strength"), rows, f"{say('method')}: {METHOD}")
         if heatmap is not None:
             typer.echo(str(heatmap))
+
+
+def _works(workshop: Any, found: Picture, count: int, model_name: str | None, as_json: bool) -> None:
+    """The ten works of each style that the picture leans on most, of an even sample of `count`."""
+    import numpy as np
+
+    from tribute.create.sample import as_drawn, sample
+    from tribute.credit.influence import METHOD, works_within
+    from tribute.credit.shares import to_credits
+    from tribute.diffusion.features import resized
+    from tribute.records import InvalidInput
+    from tribute.studio.catalogues import works_of
+
+    if not 2 <= count <= 5000:
+        raise InvalidInput(f"--works {count} is out of range; give 2 to 5000")
+    model = loaded(workshop, found, model_name)
+    drawn = as_drawn(found.recipe)
+    picture_HWC = sample(model, [drawn], workshop.blobs.get)[0]
+    told = []
+    for use in found.recipe.styles:
+        held, load = works_of(workshop, use.name, count)
+        pictures_NHWC = np.stack([resized(one_HWC, model.native) for one_HWC in load()])
+        captions = [(work.captions_en or work.captions_zh or (work.title,))[0] for work in held]
+        scores = works_within(model, use, workshop.blobs.get, drawn, resized(picture_HWC, model.native), pictures_NHWC, captions, [work.hash for work in held])
+        by_hash = {work.hash: work for work in held}
+        shares = [share for share in to_credits(scores, {}, True).shares if share.party in by_hash][:10]
+        told.append((use.name, len(held), [(by_hash[share.party], share.share_ppm) for share in shares]))
+    if as_json:
+        parts = [{"style": style, "looked_at": number, "works": [{"work": work.document(), "share_ppm": share} for work, share in rows]}
+                 for style, number, rows in told]  # fmt: skip
+        print_json({"picture": found.id, "method": METHOD, "styles": parts})
+        return
+    for style, number, rows in told:
+        lines = [(work.title, ", ".join(work.authors) or work.artist_id, work.licence.spdx, percent(share)) for work, share in rows]
+        table(("works", "artist", "licence", "share"), lines, f"{say('style')} {style}: {number} {say('works')}   {say('method')}: {METHOD}")
