@@ -17,7 +17,7 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force, terms_in_force
-from tribute.create.sample import Progress, as_drawn, check_size, enlarged, pixel_hash, sample
+from tribute.create.sample import Progress, Watch, as_drawn, check_size, enlarged, pixel_hash, sample
 from tribute.create.trace import trace
 from tribute.credit.game import Game, coalitions, styles_by_owner, wearing
 from tribute.credit.shapley import PLAYERS_MAX, shapley_scores
@@ -154,7 +154,10 @@ def price_of(desk: Desk, connection: Connection, relied: Sequence[Consent]) -> P
     return desk.price.model_copy(update={"amount_minor": max(least), "artists_bp": artists_bp})
 
 
-def play(model: Model, recipes: Sequence[Recipe], owners: Mapping[str, str], read: Callable[[str], bytes], progress: Progress | None = None) -> list[Game]:
+def play(
+    model: Model, recipes: Sequence[Recipe], owners: Mapping[str, str], read: Callable[[str], bytes], progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> list[Game]:  # fmt: skip
     """Draws each recipe's picture, before it is enlarged, and sets up its game. Up to PLAYERS_MAX artists all coalitions share its batch."""
 
     def render(asked: Sequence[Recipe]) -> list[np.ndarray]:
@@ -162,13 +165,13 @@ def play(model: Model, recipes: Sequence[Recipe], owners: Mapping[str, str], rea
 
     drawn = [as_drawn(recipe) for recipe in recipes]
     if not any(recipe.styles for recipe in drawn):
-        return [Game(recipe, made_HWC, render) for recipe, made_HWC in zip(drawn, sample(model, drawn, read, progress), strict=True)]
+        return [Game(recipe, made_HWC, render) for recipe, made_HWC in zip(drawn, sample(model, drawn, read, progress, watch), strict=True)]
     games = []
     for recipe in drawn:
         styles_of = styles_by_owner(recipe, owners)
         smaller = coalitions(styles_of)[:-1] if len(styles_of) <= PLAYERS_MAX else []
         together = [recipe, *(wearing(recipe, styles_of, some) for some in smaller)]
-        made = {one.hash: made_HWC for one, made_HWC in zip(together, sample(model, together, read, progress), strict=True)}
+        made = {one.hash: made_HWC for one, made_HWC in zip(together, sample(model, together, read, progress, watch), strict=True)}
 
         def known(asked: Sequence[Recipe], made: dict[str, np.ndarray] = made) -> list[np.ndarray]:
             return [made[one.hash] for one in asked] if all(one.hash in made for one in asked) else render(asked)
@@ -177,7 +180,9 @@ def play(model: Model, recipes: Sequence[Recipe], owners: Mapping[str, str], rea
     return games
 
 
-def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None) -> list[Picture]:
+def commission(
+    desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None, watch: Watch | None = None
+) -> list[Picture]:
     """Makes, credits, seals and stores the pictures that `ask` wants. Raises TributeError, with nothing stored."""
     with desk.database.reading() as connection:
         found, relied = consented_styles(connection, ask.styles, model)
@@ -189,7 +194,7 @@ def commission(desk: Desk, model: Model, ask: Ask, progress: Progress | None = N
     told("drawing")
     for recipe in recipes:
         check_size(model, recipe.width, recipe.height, recipe.enlarge)
-    games = play(model, recipes, owners, desk.blobs.get, progress)
+    games = play(model, recipes, owners, desk.blobs.get, progress, watch)
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made, artist_of = [], {style.name: style.artist_id for style in found}
     for recipe, game in zip(recipes, games, strict=True):

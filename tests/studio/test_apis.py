@@ -65,9 +65,14 @@ def test_openai_draws_sealed_pictures_as_base64_and_as_urls(workshop, client):
 
 
 def test_openai_streams(client):
-    events = list(client.images.generate(prompt="a fox", stream=True))
-    assert [event.type for event in events] == ["image_generation.completed"]
-    assert base64.b64decode(events[0].b64_json).startswith(b"\x89PNG")
+    events = list(client.images.generate(prompt="a fox", stream=True, partial_images=3))
+    assert [event.type for event in events] == ["image_generation.partial_image"] * 3 + ["image_generation.completed"]
+    assert [event.partial_image_index for event in events[:3]] == [0, 1, 2]
+    seen = [Image.open(io.BytesIO(base64.b64decode(event.b64_json))).convert("RGB") for event in events]
+    assert len({image.tobytes() for image in seen}) == 4
+    assert len(list(client.images.generate(prompt="a fox", stream=True))) == 1
+    with pytest.raises(openai.APIError, match=r"does not suit|consent|shorten"):
+        list(client.images.generate(prompt="fox " * 200, stream=True))
 
 
 @pytest.mark.anyio

@@ -18,6 +18,7 @@ from tribute.diffusion.upscaler import enlarge
 from tribute.records import InvalidInput, InvalidPrompt, Recipe, sha256
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
+Watch = Callable[[int, int, Callable[[], np.ndarray]], None]  # the same, and what shows the first picture as it stands, uint8 RGB as drawn
 
 
 def check_size(model: Model, width: int, height: int, enlarge: int = 1) -> None:
@@ -38,10 +39,11 @@ def check_prompt_fits(model: Model, *texts: str) -> None:
             raise InvalidPrompt(f"the prompt makes {tokens - 2} tokens; model {model.name!r} reads {model.max_tokens - 2}: shorten it")
 
 
-def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress: Progress | None = None) -> list[np.ndarray]:
+def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress: Progress | None = None, watch: Watch | None = None) -> list[np.ndarray]:
     """uint8 RGB pictures_HWC of recipes that differ in their prompt, seed and styles alone. Holds the model's lock while it draws.
 
-    They share batches of as many as fit; the styles of one never touch another. `progress` counts the steps of all batches.
+    They share batches of as many as fit; the styles of one never touch another. `progress` counts the steps of all batches,
+    `watch` those of the first.
     """
     first = recipes[0]
     own: dict[str, Any] = {"prompt": "", "seed": 0, "styles": ()}
@@ -59,7 +61,7 @@ def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress:
         batches = _batches(recipes, at_once, alone)
         for number, batch in enumerate(batches):
             model.wear([recipe.styles for recipe in batch], read_adapter, student=first.student, halves=2 if first.guidance > 1 else 1)
-            made += _draw(model, batch, _shifted(progress, number, len(batches)))
+            made += _draw(model, batch, _shifted(progress, number, len(batches)), watch if number == 0 else None)
     return made
 
 
@@ -78,12 +80,14 @@ def _shifted(progress: Progress | None, number: int, count: int) -> Progress | N
     return (lambda done, total: progress(number * total + done, count * total)) if progress else None
 
 
-def _draw(model: Model, recipes: Sequence[Recipe], progress: Progress | None) -> list[np.ndarray]:
+def _draw(model: Model, recipes: Sequence[Recipe], progress: Progress | None, watch: Watch | None) -> list[np.ndarray]:
     first = recipes[0]
 
     def stepped(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
         if progress:
             progress(step + 1, first.steps)
+        if watch:
+            watch(step + 1, first.steps, lambda: _as_it_stands(model, values["latents"][:1]))
         return values
 
     extra = {"eta": 0.0} if "eta" in inspect.signature(model.pipeline.scheduler.step).parameters else {}
@@ -101,6 +105,12 @@ def _draw(model: Model, recipes: Sequence[Recipe], progress: Progress | None) ->
     ).images
     pictures = (np.nan_to_num(np.asarray(made)) * 255).round().clip(0, 255).astype(np.uint8)
     return [enlarged(model, first, picture_HWC) for picture_HWC in pictures]
+
+
+def _as_it_stands(model: Model, latent_1CHW: torch.Tensor) -> np.ndarray:
+    vae = model.pipeline.vae
+    seen_1CHW = vae.decode(latent_1CHW.to(vae.dtype) / vae.config.scaling_factor).sample.float().nan_to_num()
+    return np.asarray(seen_1CHW[0].add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy())
 
 
 def as_drawn(recipe: Recipe) -> Recipe:

@@ -88,8 +88,9 @@ def ask_of(easel: Easel, body: dict[str, Any]) -> tuple[Any, Txt2Img]:
     if odd:
         raise InvalidInput(f"{', '.join(odd)[:200]}: not known; leave it out")
     given = Txt2Img.model_validate(body)
-    if given.sampler_name not in (None, "", *SAMPLERS, *(alias for aliases in SAMPLERS.values() for alias in aliases)):
-        raise Unknown(f"Sampler not found: {given.sampler_name[:80]}; there is {', '.join(SAMPLERS)}")
+    sampler = given.sampler_name or "DDIM"
+    if sampler not in (*SAMPLERS, *(alias for aliases in SAMPLERS.values() for alias in aliases)):
+        raise Unknown(f"Sampler not found: {sampler[:80]}; there is {', '.join(SAMPLERS)}")
     words, uses = read_prompt(given.prompt)
     model = easel.model()
     sizes: dict[str, Any] = {}
@@ -98,7 +99,7 @@ def ask_of(easel: Easel, body: dict[str, Any]) -> tuple[Any, Txt2Img]:
         times = next((times for times in (8, 4, 2) if model.upscaler is not None and min(width, height) == times * model.native), 1)
         sizes = {"width": width, "height": height, "enlarge": times}
     seed = secrets.randbelow(2**32) if given.seed < 0 else given.seed
-    exact = {"steps": given.steps, "guidance": given.cfg_scale, "negative_prompt": given.negative_prompt}
+    exact: dict[str, Any] = {"steps": given.steps, "guidance": given.cfg_scale, "negative_prompt": given.negative_prompt}
     return Ask(prompt=words, styles=uses, seed=seed, count=given.batch_size * given.n_iter, **exact, **sizes), given
 
 

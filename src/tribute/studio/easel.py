@@ -69,7 +69,7 @@ class Easel:
             with self._mutex:
                 del self.tasks[task_id]
 
-    def draw(self, ask: Any, task_id: str) -> list[Picture]:
+    def draw(self, ask: Any, task_id: str, watch: Any = None) -> list[Picture]:
         """Commissions `ask` when its turn comes. Raises Busy, Interrupted (nothing is stored then), or what commission raises."""
         from tribute.commission import commission
 
@@ -82,7 +82,7 @@ class Easel:
 
             task.drawing = True
             progress(0, 0)
-            return commission(self.workshop.desk(), self.model(), ask, progress=progress)
+            return commission(self.workshop.desk(), self.model(), ask, progress=progress, watch=watch)
 
     def current(self) -> Task | None:
         """The one that is being drawn."""

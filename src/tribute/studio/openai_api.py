@@ -7,18 +7,24 @@ error that says they are not here yet. Errors have the four keys that clients re
 from __future__ import annotations
 
 import base64
+import io
 import json
+import queue
 import secrets
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tribute.records import InvalidInput, NotAllowed, Picture, TributeError, Unknown
 from tribute.studio.easel import Busy, Easel
 
+ABOUT = {"background": "opaque", "output_format": "png", "quality": "auto"}
 USAGE = {"total_tokens": 0, "input_tokens": 0, "output_tokens": 0, "input_tokens_details": {"text_tokens": 0, "image_tokens": 0}}
 SIDES = {"256x256": 256, "512x512": 512, "1024x1024": 1024}
 
@@ -35,7 +41,7 @@ class Generate(BaseModel):
     response_format: Literal["url", "b64_json"] | None = None
     output_format: Literal["png"] = "png"
     stream: bool | None = False
-    partial_images: Literal[0] | None = None
+    partial_images: int | None = Field(default=None, ge=0, le=3)
     background: Literal["auto", "opaque"] | None = None
     output_compression: Literal[100] | None = None
     moderation: str | None = None
@@ -63,6 +69,42 @@ def told(found: Exception) -> JSONResponse:
     return error(400, str(found), code="invalid_value")
 
 
+def side_of(picture: Picture) -> str:
+    return f"{picture.recipe.width}x{picture.recipe.height}"
+
+
+def events(easel: Easel, ask: Any, partials: int) -> Iterator[str]:
+    """Server-sent events: up to `partials` views of the first picture as it is drawn, then each finished picture, or one error."""
+    ready: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue()
+    sent = 0
+
+    def encoded(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    def watch(done: int, total: int, look: Callable[[], Any]) -> None:
+        nonlocal sent
+        if sent < partials and done < total and done >= total * (sent + 1) / (partials + 1):
+            buffer = io.BytesIO()
+            Image.fromarray(look()).save(buffer, "PNG")
+            body = {"b64_json": encoded(buffer.getvalue()), "partial_image_index": sent, "created_at": int(time.time()), "size": "auto", **ABOUT}
+            ready.put(("image_generation.partial_image", body))
+            sent += 1
+
+    def draw() -> None:
+        try:
+            for one in easel.draw(ask, secrets.token_hex(8), watch):
+                body = {"b64_json": encoded(easel.workshop.blobs.get(one.file_sha256)), "created_at": int(one.created.timestamp()), "size": side_of(one)}
+                ready.put(("image_generation.completed", {**body, **ABOUT, "usage": USAGE}))
+        except (TributeError, ValidationError) as found:
+            ready.put(("error", json.loads(bytes(told(found).body))))
+        finally:
+            ready.put(None)
+
+    threading.Thread(target=draw, daemon=True).start()
+    while (event := ready.get()) is not None:
+        yield f"event: {event[0]}\ndata: {json.dumps({'type': event[0], **event[1]})}\n\n"
+
+
 def router(easel: Easel) -> APIRouter:
     api = APIRouter(prefix="/v1")
 
@@ -83,14 +125,15 @@ def router(easel: Easel) -> APIRouter:
         from tribute.commission import Ask
         from tribute.create.prompt import read_prompt
 
-        if given.size not in ("auto", None, *SIDES):
-            raise InvalidInput(f"size {given.size[:40]!r} is not drawn here; give auto, {', '.join(SIDES)}")
+        size = given.size or "auto"
+        if size not in ("auto", *SIDES):
+            raise InvalidInput(f"size {size[:40]!r} is not drawn here; give auto, {', '.join(SIDES)}")
         if given.model not in (None, easel.workshop.settings.model):
             raise Unknown.of("model", given.model, [easel.workshop.settings.model])
         words, styles = read_prompt(given.prompt)
         sizes: dict[str, Any] = {}
-        if given.size in SIDES:
-            side, native = SIDES[given.size], easel.model().native
+        if size in SIDES:
+            side, native = SIDES[size], easel.model().native
             sizes = {"width": side, "height": side, "enlarge": side // native if side // native in (1, 2, 4, 8) else 1}
         return Ask(prompt=words, styles=styles, seed=secrets.randbelow(2**32), count=given.n, **sizes)
 
@@ -108,21 +151,14 @@ def router(easel: Easel) -> APIRouter:
         except ValueError as found:
             return told(found) if isinstance(found, ValidationError) else error(400, "the body is not JSON")
         try:
-            pictures = await run_in_threadpool(lambda: easel.draw(ask_of(given), secrets.token_hex(8)))
+            ask = await run_in_threadpool(ask_of, given)
+            if given.stream:
+                return StreamingResponse(events(easel, ask, given.partial_images or 0), media_type="text/event-stream")
+            pictures = await run_in_threadpool(easel.draw, ask, secrets.token_hex(8))
         except (TributeError, ValidationError) as found:
             return told(found)
-        side = f"{pictures[0].recipe.width}x{pictures[0].recipe.height}"
-        created = int(pictures[0].created.timestamp())
-        about = {"background": "opaque", "output_format": "png", "quality": "auto"}
-        if not given.stream:
-            return {"created": created, "data": [shown(request, one, given.response_format == "url") for one in pictures], "size": side, **about}
-
-        def events() -> Iterator[str]:
-            for one in pictures:
-                body = {"type": "image_generation.completed", "created_at": created, "size": side, **about, **shown(request, one, False), "usage": USAGE}
-                yield f"event: {body['type']}\ndata: {json.dumps(body)}\n\n"
-
-        return StreamingResponse(events(), media_type="text/event-stream")
+        data = [shown(request, one, given.response_format == "url") for one in pictures]
+        return {"created": int(pictures[0].created.timestamp()), "data": data, "size": side_of(pictures[0]), **ABOUT}
 
     @api.post("/images/{what}")
     def not_yet(what: str) -> JSONResponse:
