@@ -67,6 +67,19 @@ def test_a_perfect_model_reaches_the_ceiling_and_a_blind_one_chance(material, ju
     assert told.value > 0.9
 
 
+def test_a_judge_that_is_told_which_names_are_asked_for_names_no_other(material, judges):
+    pairs = [pair for pair in material.pairs(held=False) if pair[0] in ("thing-1", "thing-2", "thing-3")]
+    right = drawn(material, pairs, lambda trial: drawn_by(trial.hand, int(trial.concept.split("-")[1]), 1))
+    rows = [at for at, work in enumerate(material.works) if work.concept in ("thing-1", "thing-2", "thing-3")]
+    first, five, through = measure.told_figures(judges, material, right, material.pictures_NHWC[rows], rows)
+    assert first.value > 0.9
+    assert first.chance == pytest.approx(1 / 3)
+    assert five.value == 1.0  # of three
+    assert through.value > 0.9
+    narrow = judges.concept.only(["thing-1", "thing-2", "nothing"])
+    assert set(narrow.named(material.features.pooled_NF)) <= {"thing-1", "thing-2"}
+
+
 def test_copies_are_told_and_strangers_are_not(material):
     held = [pair for pair in material.pairs(held=True)]
     assert held

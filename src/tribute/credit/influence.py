@@ -81,7 +81,8 @@ def works_within(
     def latents(pictures: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(pipeline.vae.dtype) / 127.5 - 1
         found = [pipeline.vae.encode(some.to(model.device)).latent_dist.mean for some in pixels.split(16)]
-        return torch.cat(found) * pipeline.vae.config.scaling_factor
+        scaled: Tensor = torch.cat(found) * pipeline.vae.config.scaling_factor
+        return scaled
 
     @torch.no_grad()
     def states(texts: Sequence[str]) -> Tensor:

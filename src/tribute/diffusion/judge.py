@@ -8,8 +8,8 @@ Axes: N pictures, F features, P principal components, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,11 @@ class Judge:
     def named(self, features_NF: Tensor) -> list[str]:
         """The likeliest class of each row."""
         return [self.names[at] for at in self.scores(features_NF).argmax(1).tolist()]
+
+    def only(self, names: Iterable[str]) -> Judge:
+        """The same judge when it is told that it is one of these."""
+        at = [self.names.index(name) for name in sorted(set(names) & set(self.names))]
+        return replace(self, names=tuple(self.names[row] for row in at), weight_KP=self.weight_KP[at], bias_K=self.bias_K[at])
 
     def accuracy(self, features_NF: Tensor, wanted: Sequence[str], top: int = 1) -> float:
         """The part of rows whose wanted class is among the `top` likeliest, in [0, 1]; NaN for no rows."""

@@ -102,6 +102,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         *autoencoder_figures(material, model),
         *tower_figures(material, model, labels),
         *measure.concept_figures(judges, english, chinese, held_en, held_zh),
+        *measure.told_figures(judges, material, english, *decoded(material, model, {concept for concept, _ in trained})),
         full_figure(judges, english, in_full),
         measure.style_figure(judges, [*english, *portraits]),
         measure.colour_figure(*colours),
@@ -146,6 +147,20 @@ def autoencoder_figures(material: Material, model: Model, count: int = 256) -> l
         exact = PatchBasis.load(basis).encode_pictures(real_NHWC)
         figures.append(Figure("decoder alone, held-out works", psnr_db(decode_pictures(vae, exact), real_NHWC), "dB", 30.0, note="from the exact components"))
     return figures
+
+
+@torch.inference_mode()
+def decoded(material: Material, model: Model, concepts: set[str], count: int = 256) -> tuple[np.ndarray, list[int]]:
+    """Held-out works of these concepts as the decoder gives them back, uint8 pictures_NHWC, and their rows; without a basis the encoder's part is lost too."""
+    rows = [at for at in material.rows(work_held_out=True) if material.works[at].concept in concepts]
+    rows = rows[:: max(1, len(rows) // count)][:count]
+    vae, basis = model.pipeline.vae, Path(str(model.folder)) / "basis.safetensors"
+    real_NHWC = material.pictures_NHWC[rows]
+    if basis.is_file():
+        latents = PatchBasis.load(basis).encode_pictures(real_NHWC)
+    else:
+        latents = torch.cat([vae.encode(to_pixels(real_NHWC[at : at + 32]).to(vae.dtype)).latent_dist.mean.float() for at in range(0, len(rows), 32)])
+    return decode_pictures(vae, latents), rows
 
 
 @torch.inference_mode()
