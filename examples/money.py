@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tribute.commission import Ask, as_drawn, commission, keep
-from tribute.create.sample import sample
+from tribute.commission import Ask, commission, keep
+from tribute.create.sample import as_drawn, sample
 from tribute.ledger.receipt import published_root, stored_receipt
 from tribute.ledger.settlement import settle, week_of
 from tribute.ledger.topup import top_up

@@ -207,9 +207,9 @@ def test_slow_credit_is_pending_until_it_is_worked_off(bench):
         keep(bench.desk, picture, "mei")
     assert all_balances(bench.desk.database)["creator:mei", "CNY"] == 100 * 10**6
     assert pending_pictures(bench.desk.database) == [picture]
-    done = work_off(bench.desk, bench.model, picture)
+    done = work_off(bench.desk.database, bench.desk.blobs, bench.model, picture)
     assert done.credits.method == "shapley-sampled"
-    assert work_off(bench.desk, bench.model, picture) == done == credited(bench.desk.database, picture)
+    assert work_off(bench.desk.database, bench.desk.blobs, bench.model, picture) == done == credited(bench.desk.database, picture)
     assert pending_pictures(bench.desk.database) == []
     _, receipt, moved = keep(bench.desk, picture, "mei")
     assert moved

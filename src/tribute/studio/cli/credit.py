@@ -119,28 +119,40 @@ def _estimated(workshop: Any, found: Picture, method: str, model_name: str | Non
 
 
 def credit_pending(model: Model = None, as_json: Json = False) -> None:
-    """Work off the pictures whose credit is pending, oldest first; stopped at any point, it goes on where it was."""
+    """Work off the pictures whose credit is pending, oldest first; stopped at any point, it goes on where it was.
+
+    One that cannot be drawn again (its artist has left) is told and left pending. Exit code 1 where there was one.
+    """
     from rich.console import Console
     from rich.progress import track
 
     from tribute.commission import pending_pictures, work_off
+    from tribute.records import TributeError
     from tribute.studio.wiring import open_workshop
 
     workshop = open_workshop()
     waiting = pending_pictures(workshop.database)
-    done = []
+    done: list[Picture] = []
+    failed: dict[str, str] = {}
     if waiting:
-        loaded_model, desk = workshop.model(model), workshop.desk()
+        loaded_model = workshop.model(model)
         mine = [picture for picture in waiting if picture.recipe.model_sha256 == loaded_model.sha256]
         for picture in track(mine, say("crediting"), console=Console(stderr=True), transient=True, disable=as_json):
-            done.append(work_off(desk, loaded_model, picture))
+            try:
+                done.append(work_off(workshop.database, workshop.blobs, loaded_model, picture))
+            except TributeError as error:
+                failed[picture.id] = str(error)
     if as_json:
-        print_json([{"picture": one.id, "credits": one.credits and one.credits.document()} for one in done])
-        return
+        told = [{"picture": one.id, "credits": one.credits and one.credits.document()} for one in done]
+        print_json([*told, *({"picture": picture_id, "error": why} for picture_id, why in failed.items())])
+        raise typer.Exit(1 if failed else 0)
     for one in done:
         typer.echo(f"{say('picture')} {one.id}: {one.recipe.prompt}")
         show_credits(workshop, one, one.credits)
+    for picture_id, why in failed.items():
+        typer.echo(f"{say('picture')} {picture_id}: {why}")
     typer.echo(f"{len(done)} {say('credited')}, {len(waiting) - len(done)} {say('pending')}")
+    raise typer.Exit(1 if failed else 0)
 
 
 def _keywords(workshop: Any, found: Picture, heatmap: Path | None, model_name: str | None, as_json: bool) -> None:

@@ -1,0 +1,136 @@
+"""The main path: ask → make → credit → price → seal → store; then keep → pay → receipt.
+
+Credit comes before the seal because the seal carries it; where it is slow (more than five artists) the seal says `pending`, nothing can be
+kept yet, and `work_off` follows. Each picture is stored in one database transaction after its file is whole on disk, so a kill at any
+point leaves a picture made, sealed and credited, or no picture.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from tribute.commission.asking import STUDENT_STEPS, Ask, artist_names, consented_styles, larger, owners_of, price_of, recipes_of
+from tribute.commission.crediting import PENDING, credited, pending_pictures, play, work_off
+from tribute.create.sample import Progress, Watch, check_size, enlarged, pixel_hash
+from tribute.create.trace import trace
+from tribute.credit.shapley import PLAYERS_MAX, shapley_scores
+from tribute.credit.shares import to_credits
+from tribute.diffusion.loading import Model
+from tribute.ledger.book import transaction_on
+from tribute.ledger.download import download_transaction
+from tribute.ledger.group import post
+from tribute.ledger.receipt import receipt_of, stored_receipt
+from tribute.ledger.refund import refund_key
+from tribute.provenance import credentials, label, watermark
+from tribute.provenance.certificate import Studio
+from tribute.records import Conflict, Picture, Price, Snapshot, Style, canonical, sha256, utc_now
+from tribute.store.blobs import Blobs
+from tribute.store.database import Database, get, moment, put
+from tribute.store.schema import pictures, snapshots, styles
+
+__all__ = [
+    "STUDENT_STEPS", "Ask", "Desk", "as_svg", "commission", "credited", "keep", "larger", "owners_of", "pending_pictures", "play", "recipes_of", "vouched",
+    "work_off",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a commission is done with."""
+
+    database: Database
+    blobs: Blobs
+    studio: Studio
+    price: Price
+    producer: str = "Tribute"
+
+
+def commission(
+    desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None, watch: Watch | None = None
+) -> list[Picture]:
+    """Makes, credits, seals and stores the pictures that `ask` wants. Raises TributeError, with nothing stored."""
+    with desk.database.reading() as connection:
+        found, relied = consented_styles(connection, ask.styles, model)
+        base = connection.execute(select(snapshots.c.document).where(snapshots.c.hash == (model.snapshot or ""))).scalar_one_or_none()
+        names = artist_names(connection, found)
+        price = price_of(desk.price, connection, relied)
+        owners = owners_of(connection, found)
+    recipes = recipes_of(ask, model, found)
+    told("drawing")
+    for recipe in recipes:
+        check_size(model, recipe.width, recipe.height, recipe.enlarge)
+    games = play(model, recipes, owners, desk.blobs.get, progress, watch)
+    consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
+    made, artist_of = [], {style.name: style.artist_id for style in found}
+    for recipe, game in zip(recipes, games, strict=True):
+        told("crediting")
+        credits = to_credits(shapley_scores(game), artist_of, base is not None) if len(game.players) <= PLAYERS_MAX else None
+        pixels_HWC = enlarged(model, recipe, game.picture_HWC)
+        picture_id = unused_id(desk.database)
+        shares = credits.document() if credits else PENDING
+        told("sealing")
+        png = label.labelled_png(watermark.embed(pixels_HWC, picture_id), picture_id, recipe, shares, desk.producer)
+        sealed = credentials.sign(png, credentials.manifest(picture_id, recipe.prompt[:80], recipe.document(), shares, names), desk.studio)
+        picture = Picture(
+            id=picture_id, file_sha256=sha256(sealed), pixel_sha256=pixel_hash(pixels_HWC), recipe=recipe, credits=credits, price=price,
+            consents=consents, created=utc_now(),
+        )  # fmt: skip
+        desk.blobs.put(sealed)
+        with desk.database.writing() as connection:
+            consented_styles(connection, ask.styles, model)  # whoever left while it was drawn is not in it
+            columns = {"id": picture.id, "file_sha256": picture.file_sha256, "pixel_sha256": picture.pixel_sha256, "created": moment(picture.created)}
+            put(connection, pictures, picture, **columns)
+        made.append(picture)
+    return made
+
+
+def unused_id(database: Database) -> str:
+    """A random id that no stored picture has."""
+    while True:
+        picture_id = secrets.token_hex(4)
+        with database.reading() as connection:
+            if connection.execute(select(pictures.c.id).where(pictures.c.id == picture_id)).first() is None:
+                return picture_id
+
+
+def keep(desk: Desk, picture: Picture, creator: str, key: str | None = None) -> tuple[bytes, dict[str, Any], bool]:
+    """Pays for a picture and hands it over: (the sealed PNG, its signed receipt, whether money moved now).
+
+    Without `key`, one creator pays for one picture once, however often it is fetched. Raises InsufficientFunds or Conflict.
+    """
+    sealed = desk.blobs.get(picture.file_sha256)
+    picture = credited(desk.database, picture)
+    wanted = download_transaction(picture, creator, key or f"download:{creator}:{picture.id}")
+    with desk.database.reading() as connection:
+        manifests = [get(connection, styles, Style, use.name, "style").snapshot for use in picture.recipe.styles]
+    moved = post(desk.database, wanted, receipt_of(picture, wanted, tuple(filter(None, [picture.recipe.snapshot, *manifests]))))
+    with desk.database.reading() as connection:
+        if not moved and transaction_on(connection, refund_key(wanted.key)) is not None:
+            raise Conflict(f"picture {picture.id} was refunded to {creator}; give a new key to keep it again")
+        receipt = stored_receipt(connection, wanted.key)
+    return sealed, vouched(desk, receipt), moved
+
+
+def vouched(desk: Desk, receipt: dict[str, Any]) -> dict[str, Any]:
+    """A receipt whose week is open, with the studio's signature over its hashes; one with a path to a published root needs none."""
+    if receipt["proof"] is not None:
+        return receipt
+    signed = canonical({"version": receipt["version"], "hashes": receipt["hashes"]})
+    return receipt | {"signature": {"value": desk.studio.sign(signed), "chain": desk.studio.chain.decode()}}
+
+
+def as_svg(desk: Desk, picture: Picture, pixels_HWC: np.ndarray, detail: str = "some") -> bytes:
+    """A picture's pixels traced to outlines: an SVG labelled and signed as the picture is, under the same id."""
+    with desk.database.reading() as connection:
+        names = artist_names(connection, [get(connection, styles, Style, use.name, "style") for use in picture.recipe.styles])
+    found = credited(desk.database, picture).credits
+    shares = found.document() if found else PENDING
+    svg = label.labelled_svg(trace(pixels_HWC, detail), picture.id, picture.recipe, shares, desk.producer)
+    definition = credentials.manifest(picture.id, picture.recipe.prompt[:80], picture.recipe.document(), shares, names, credentials.SVG)
+    return credentials.sign(svg, definition, desk.studio)

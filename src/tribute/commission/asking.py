@@ -1,0 +1,111 @@
+"""What is asked for: the ask, the consent and the terms that it leans on, and the recipes that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import Connection, select
+
+from tribute.collection.consent import allows, in_force, terms_in_force
+from tribute.diffusion.loading import Model
+from tribute.ledger.payouts import payees_of
+from tribute.records import Artist, Consent, InvalidInput, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
+from tribute.store.database import get
+from tribute.store.schema import artists, styles
+
+STUDENT_STEPS = 8
+FULL_STEPS, FULL_GUIDANCE = 24, 7.0
+
+
+class Ask(Record):
+    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ...
+
+    The few-step student draws where the model has one, unless `full`, steps, guidance or a negative prompt (which needs guidance)
+    are given. What is left out is the model's own.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    styles: tuple[StyleUse, ...] = ()
+    seed: int = Field(ge=0, le=2**32 - 1)
+    count: int = Field(default=1, ge=1, le=16)
+    full: bool = False
+    steps: int | None = Field(default=None, ge=1, le=150)
+    guidance: float | None = Field(default=None, ge=1.0, le=30.0)
+    enlarge: Literal[1, 2, 4, 8] | None = None
+    width: int | None = Field(default=None, ge=8, le=2048)
+    height: int | None = Field(default=None, ge=8, le=2048)
+
+
+def consented_styles(connection: Connection, wanted: Sequence[StyleUse], model: Model) -> tuple[list[Style], list[Consent]]:
+    """The styles' records and the consents that allow them now. Raises Unknown, NotAllowed or InvalidInput."""
+    found, relied = [], []
+    for use in wanted:
+        style = get(connection, styles, Style, use.name, "style")
+        artist = get(connection, artists, Artist, style.artist_id, "artist")
+        withdrawn = connection.execute(select(styles.c.withdrawn).where(styles.c.name == use.name)).scalar_one()
+        consent = allows(in_force(connection, style.artist_id), "style")
+        if withdrawn or consent is None:
+            raise NotAllowed(f"{artist.name} does not consent to the style {use.name!r}{f' since {withdrawn[:10]}' if withdrawn else ''}; choose another style")
+        if style.base_snapshot != model.snapshot:
+            raise InvalidInput(f"style {use.name!r} was trained for another base than model {model.name!r}; use it with its own, the starter")
+        found.append(style)
+        relied.append(consent)
+    return found, relied
+
+
+def artist_names(connection: Connection, found: Sequence[Style]) -> dict[str, str]:
+    """Style → its artist's name, as manifests cite them."""
+    return {style.name: get(connection, artists, Artist, style.artist_id, "artist").name for style in found}
+
+
+def owners_of(connection: Connection, found: Sequence[Style]) -> dict[str, str]:
+    """Style → who is paid for it. Artists whose money goes to one account are one player of the game, under however many names."""
+    accounts = payees_of(connection, (style.artist_id for style in found))
+    return {style.name: accounts[style.artist_id].iban if style.artist_id in accounts else style.artist_id for style in found}
+
+
+def price_of(own: Price, connection: Connection, relied: Sequence[Consent]) -> Price:
+    """The highest price among the artists leaned on, or the studio's own where that is higher or nobody is; and what each agreed to give up."""
+    least, artists_bp = [own.amount_minor], {}
+    for consent in relied:
+        agreed = terms_in_force(connection, consent.artist_id, consent.use)
+        amount, currency = (agreed.price_minor, agreed.currency) if agreed else (consent.price_minor, consent.currency)
+        if currency != own.currency:
+            raise InvalidInput(f"{consent.artist_id} asks for {currency}, this studio sells in {own.currency}; one picture has one currency")
+        least.append(amount)
+        if agreed and agreed.platform_bp != own.platform_bp:
+            artists_bp[consent.artist_id] = agreed.platform_bp
+    return own.model_copy(update={"amount_minor": max(least), "artists_bp": artists_bp})
+
+
+def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
+    """One recipe a picture. Sizes left out are the model's own."""
+    adapters = {style.name: style.adapter_sha256 for style in found}
+    uses = tuple(use.model_copy(update={"adapter_sha256": adapters[use.name]}) for use in ask.styles)
+    fast = model.student is not None and not (ask.full or ask.steps or ask.guidance or ask.negative_prompt)
+    steps, guidance = (STUDENT_STEPS, 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
+    enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
+    width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
+    return [
+        Recipe(
+            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=(ask.seed + at) % 2**32, steps=steps, guidance=guidance,
+            width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
+            model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
+            engine=model.engine_name,
+        )
+        for at in range(ask.count)
+    ]  # fmt: skip
+
+
+def larger(picture: Picture, times: int) -> Ask:
+    """The ask for the same picture, drawn alike and enlarged `times` (2, 4 or 8) more. Raises InvalidInput beyond eight times in all."""
+    recipe = picture.recipe
+    if times not in (2, 4, 8) or recipe.enlarge * times not in (2, 4, 8):
+        raise InvalidInput(f"a picture enlarged {recipe.enlarge} times cannot be enlarged {times} times more; give 2, 4 or 8, eight in all")
+    exact: dict[str, Any] = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
+    kept = {name: getattr(recipe, name) for name in ("prompt", "negative_prompt", "styles", "seed")}
+    size = {"width": recipe.width * times, "height": recipe.height * times, "enlarge": recipe.enlarge * times}
+    return Ask.model_validate({**kept, **exact, **size})
