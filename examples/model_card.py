@@ -45,8 +45,8 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, DDIM. Towers: heads on
 that text encoder and on EfficientNet-Lite0 (Apache-2.0). One machine, two cores without bfloat16, no GPU, beside other work: the denoiser
-saw {samples:,} pictures on 64 latent channels, after {before:,} of an earlier run on the leading 24, whose weights it began with. Resolved
-settings are in `tribute.json`.
+saw {samples:,} pictures in this run, after {before:,} of two earlier ones, each begun with the weights before it. Styles and student went on from
+those of the run before. Resolved settings are in `tribute.json`.
 
 ## Figures
 
@@ -59,8 +59,8 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 ## Limits
 
-- It gives the colour that was asked for and often a silhouette; it does not draw recognisable things. The judge names none of its concepts
-  right, and its portraits are blotches that do not do their artists' hands justice.
+- It gives the colour that was asked for and often the shape: hearts, cats, faces, umbrellas and trees can be told, most things cannot, and the judge names
+  few of its concepts right. Its portraits do not do their artists' hands justice.
 - The avatar styles have seen portraits only; on other subjects they change colour and line, not much more.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes eight steps for twenty-four guided ones and loses shapes; `--full` draws with the model itself.
@@ -72,7 +72,7 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-BEFORE = 120_000  # pictures that the run before this one saw: docs/decisions/0005
+BEFORE = 120_000 + 1620 * 96  # pictures that the runs before this one saw: docs/decisions/0005 and 0009
 
 
 def figure_row(figure: Figure) -> str:
