@@ -12,6 +12,7 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping
 
+from bench.rig import PROMPTS as MANY
 from bench.rig import Rig
 
 from tribute.credit.game import Game
@@ -58,7 +59,7 @@ def two_names_one_account(rig: Rig) -> tuple[float, str]:
 
 def two_names_two_accounts(rig: Rig) -> tuple[float, str]:
     """The same with an account for each name: Shapley itself is not proof against it."""
-    return split_in_two(rig, None), "policy: one person, one account; see docs/money.md"
+    return split_in_two(rig, None), "policy: one person, one account; see docs/money/README.md"
 
 
 def near_duplicates(rig: Rig) -> tuple[float, str]:
@@ -76,17 +77,19 @@ def near_duplicates(rig: Rig) -> tuple[float, str]:
     return paid[1][1] / paid[0][1], f"works are not counted; paid by catalogue size it would be {by_size_gain:.2f}"
 
 
+def _worded(rig: Rig, words: str, instead: str) -> float:
+    """Over the same prompt with other words in their place: any word more changes a picture, and with it everybody's share."""
+
+    def share(prompt: str, seed: int, said: str) -> float:
+        return shares(rig, rig.recipe(f"{prompt}, {said}", rig.use(MINE, 0.8), rig.use(OTHER, 0.6), seed=seed))[MINE]
+
+    asked = [(prompt, seed) for prompt in MANY for seed in (1, 2)]
+    return sum(share(*one, words) for one in asked) / sum(share(*one, instead) for one in asked)
+
+
 def stuffed_prompt(rig: Rig) -> tuple[float, str]:
-    """The style's name and hand, three times over, in the prompt of a picture that wears it."""
-    from tribute.collection.starter import SOURCES
-
-    words = f", {MINE}, {SOURCES[MINE].title_en}, {SOURCES[MINE].hand_en}"
-
-    def gain(prompt: str) -> tuple[float, float]:
-        worn = (rig.use(MINE, 0.8), rig.use(OTHER, 0.6))
-        return shares(rig, rig.recipe(prompt + words, *worn))[MINE], shares(rig, rig.recipe(prompt, *worn))[MINE]
-
-    return mean_gain(rig, gain), "words pay nobody; a style that is named and not worn gets nothing"
+    """The style's name, three times over, in the prompt of a picture that wears it, against the other's name in its place."""
+    return _worded(rig, " ".join([MINE] * 3), " ".join([OTHER] * 3)), "words pay nobody; a style that is named and not worn gets nothing"
 
 
 def added_at_a_hundredth(rig: Rig) -> tuple[float, str]:

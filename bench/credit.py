@@ -106,7 +106,7 @@ def errors(rig: Rig) -> None:
         exact = shares_of(exact_scores(Game(first, rig.render([first])[0], rig.render)))
         again = shares_of(exact_scores(Game(second, rig.render([second])[0], rig.render)))
         noise.append((apart(exact, again), rank_correlation(exact, again), apart(artists_alone(exact), artists_alone(again))))
-        case = Case(first, rig.render([first])[0], rig.render, rig.model)
+        case = Case(first, rig.render([first])[0], rig.render, rig.model, rig.fresh)
         for name, method in methods.items():
             if name != EXACT:
                 shares = shares_of(method.score(case))

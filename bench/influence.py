@@ -2,7 +2,7 @@
 
 python bench/influence.py --home HOME --base FOLDER [--style micah] [--works 48] [--subsets 64] [--seeds 3]
 
-Trains a small adapter on each of 64 random halves of 48 works of one style, three seeds each: 192 trainings, some four seconds apiece.
+Trains a small adapter on each of 64 random halves of 48 works of one style, three seeds each: 192 trainings of a few seconds.
 For each target (held-out works, and pictures drawn by the adapter of all 48) a method's score of a subset is the sum over its works; the
 figure is the rank correlation between those and minus the target's loss under each subset's adapter, mean over targets, with a 95%
 interval by bootstrap over subsets. λ is chosen on half of the subsets, the figure is of the other half. The ceiling is what the
@@ -35,7 +35,7 @@ from tribute.store.database import documents
 from tribute.store.schema import works
 from tribute.studio.wiring import STARTER, Settings, open_workshop
 
-RANK, STEPS, BATCH, RATE = 4, 16, 12, 3e-3
+RANK, STEPS, BATCH, RATE = 4, 10, 8, 3e-3
 LEVELS, HELD, MADE = 8, 8, 6
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 

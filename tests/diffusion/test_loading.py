@@ -99,3 +99,30 @@ def test_the_number_type_is_what_the_processor_has():
     assert best_dtype("mps") == torch.float16
     has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     assert best_dtype("cpu") == (torch.bfloat16 if has else torch.float32)
+
+
+def test_an_adapter_under_mixed_names_is_loaded_whole_whatever_the_hash_seed(bench, tmp_path):
+    """As `convert_state_dict_to_diffusers` writes them; some hash seeds used to lose the attention layers in silence."""
+    import os
+    import subprocess
+    import sys
+
+    from safetensors.torch import load, save
+
+    mixed = {
+        (name.replace(".lora_A.", ".lora.down.").replace(".lora_B.", ".lora.up.") if ".attn" in name else name): value
+        for name, value in load(make_adapter(bench.folder, 1)).items()
+    }
+    path = tmp_path / "mixed.safetensors"
+    path.write_bytes(save(mixed))
+    script = (
+        "import sys; from pathlib import Path; from tribute.diffusion.loading import load_model; from tribute.records import StyleUse, sha256\n"
+        "model = load_model(sys.argv[1], engine='torch'); data = Path(sys.argv[2]).read_bytes()\n"
+        "model.wear([(StyleUse(name='one', adapter_sha256=sha256(data)),)], lambda _: data)\n"
+        "print(sum('one' in getattr(part, 'lora_A', {}) for part in model.pipeline.unet.modules()))\n"
+    )
+    layers = {name.split(".lora_A.")[0] for name in load(make_adapter(bench.folder, 1)) if ".lora_A." in name}
+    for seed in ("1", "4"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", script, str(bench.folder), str(path)], capture_output=True, text=True, env=env)
+        assert done.stdout.strip() == str(len(layers)), done.stderr[-800:]

@@ -99,7 +99,7 @@ def test_paying_an_artist_from_the_command_line(home, tmp_path, capsys):
     assert run(capsys, "artist", "terms", "ada-artist", "--price", "2.00", "--platform", "10")[0] == 0
     made = created(capsys, tmp_path, "--style", "ada:0.9")
     assert (made["price"]["amount_minor"], made["price"]["artists_bp"]) == (200, {"ada-artist": 1000})
-    for estimate in ("uniform", "catalogue-size", "shapley-exact"):
+    for estimate in ("uniform", "catalogue-size", "keyword-attention", "shapley-exact"):
         code, out, err = run(capsys, "credit", made["id"], "--method", estimate, "--json")
         assert (code, sum(share["share_ppm"] for share in json.loads(out)["credits"]["shares"])) == (0, 1_000_000), err
     run(capsys, "topup", "mei", "20.00")

@@ -151,7 +151,8 @@ class KeywordAttention:
         self.words = {name: {word.lower() for said in one.words for word in re.findall(r"\w+", said)} for name, one in catalogues.items()}
 
     def score(self, case: Case) -> Scores:
-        shares = keyword_shares(case.model, case.recipe, lambda asked: case.render([asked])[0])
+        draw = case.redraw or case.render
+        shares = keyword_shares(case.model, case.recipe, lambda asked: draw([asked])[0])
         scores = dict.fromkeys((BASE, *case.styles), 0.0)
         for word in shares:
             named = [style for style in case.styles if word.text.lower() in self.words.get(style, ())]

@@ -34,6 +34,7 @@ class Case:
     picture_HWC: np.ndarray
     render: Render
     model: Any = None
+    redraw: Render | None = None  # draws even what was drawn before, for whoever looks on; `render` where there is none
 
     @property
     def styles(self) -> tuple[str, ...]:

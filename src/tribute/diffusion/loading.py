@@ -176,9 +176,23 @@ class Model:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is meant here
-                self.pipeline.load_lora_weights(load(data), adapter_name=name)
+                weights = in_peft_names(load(data))
+                self.pipeline.load_lora_weights(dict(weights), adapter_name=name)
         except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise Unreadable(f"{what} does not fit model {self.name!r}: {str(error).splitlines()[0][:200]}") from error
+        asked = {key.split(".lora_A.")[0].removeprefix("unet.") for key in weights if key.startswith("unet.") and ".lora_A." in key}
+        there = {path for path, layer in self.pipeline.unet.named_modules() if name in getattr(layer, "lora_A", {})}
+        if asked - there:
+            raise Unreadable(f"{what} was loaded without {len(asked - there)} of its {len(asked)} layers; nothing is drawn with a part of it")
+
+
+def in_peft_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """An adapter's weights all under peft's names.
+
+    `convert_state_dict_to_diffusers` mixes two ways of naming, and diffusers 0.42 loads such a file whole or without its attention layers, as
+    the process's hash seed has it.
+    """
+    return {name.replace(".lora.down.", ".lora_A.").replace(".lora.up.", ".lora_B."): value for name, value in weights.items()}
 
 
 def folder_of(name: str) -> Path:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
@@ -117,7 +116,7 @@ def train_student(
         return loss
 
     train(run, parameters, loss_at, schedule, config=config)
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(denoiser, adapter_name=NAME))
+    layers = get_peft_model_state_dict(denoiser, adapter_name=NAME)
     layers = {name: value.detach().bfloat16().contiguous() for name, value in layers.items()}
     StableDiffusionPipeline.save_lora_weights(run, unet_lora_layers=layers, safe_serialization=True)
     return run / "pytorch_lora_weights.safetensors"

@@ -92,6 +92,7 @@ def credit(
 def _estimated(workshop: Any, found: Picture, method: str, model_name: str | None) -> Credits:
     """Shares by a named method, worked out now; `shapley` is the one that was recorded."""
     from tribute.commission import owners_of, play
+    from tribute.create.sample import sample
     from tribute.credit.method import Case
     from tribute.credit.registry import METHODS
     from tribute.credit.shapley import shapley_scores
@@ -113,7 +114,7 @@ def _estimated(workshop: Any, found: Picture, method: str, model_name: str | Non
     else:
         chosen = METHODS[method]()
         chosen.prepare(catalogues_of(workshop, [style.name for style in worn], pictures=method == "feature-similarity"))
-        scores = chosen.score(Case(game.recipe, game.picture_HWC, game.render, model))
+        scores = chosen.score(Case(game.recipe, game.picture_HWC, game.render, model, lambda asked: sample(model, asked, workshop.blobs.get)))
     base_known = found.credits is None or all(share.party != "unknown-base" for share in found.credits.shares)
     return to_credits(scores, {style.name: style.artist_id for style in worn}, base_known)
 
