@@ -76,13 +76,13 @@ def told_figures(judges: Judges, material: Material, english: Drawn, decoded_NHW
     real = [at for at in material.rows(work_held_out=True) if material.works[at].concept in asked]
     seen, wanted = features([picture for _, picture in english]).pooled_NF, [trial.concept for trial, _ in english]
     found = []
-    for top, name in ((1, "concept right, told which 300"), (5, "concept among five, told which 300")):
+    for top, name in ((1, "concept right, told which were asked for"), (5, "concept among five, told which were asked for")):
         ceiling = judge.accuracy(material.features[real].pooled_NF, [material.works[at].concept for at in real], top)
         note = f"the judge knows that it is one of the {len(judge.names)} that were asked for"
         found.append(Figure(name, judge.accuracy(seen, wanted, top), "", None, False, ceiling, top / len(judge.names), note))
     through = judge.accuracy(features(decoded_NHWC).pooled_NF, [material.works[at].concept for at in decoded_rows])
     note = f"{len(decoded_rows)} held-out works of those concepts, decoded from their exact components: what no drawn picture can pass"
-    return [*found, Figure("real works through the decoder, concept right, told which 300", through, "", None, False, found[0].ceiling, found[0].chance, note)]
+    return [*found, Figure("real works through the decoder, told which were asked for", through, "", None, False, found[0].ceiling, found[0].chance, note)]
 
 
 def concept_figures(judges: Judges, english: Drawn, chinese: Drawn, held_en: Drawn, held_zh: Drawn) -> list[Figure]:
