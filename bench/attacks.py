@@ -83,7 +83,7 @@ def _worded(rig: Rig, words: str, instead: str) -> float:
     def share(prompt: str, seed: int, said: str) -> float:
         return shares(rig, rig.recipe(f"{prompt}, {said}", rig.use(MINE, 0.8), rig.use(OTHER, 0.6), seed=seed))[MINE]
 
-    asked = [(prompt, seed) for prompt in MANY for seed in (1, 2)]
+    asked = [(prompt, 1) for prompt in MANY]
     return sum(share(*one, words) for one in asked) / sum(share(*one, instead) for one in asked)
 
 

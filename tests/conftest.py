@@ -6,6 +6,8 @@ import os
 import tempfile
 
 # Tiny models are drawn in torch, which is ready at once; whoever tests the engine asks for it.
+# Two test processes with two threads each would wait for one another's threads most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(TRIBUTE_ENGINE="torch", XDG_CACHE_HOME=tempfile.mkdtemp(prefix="tribute-cache-"), TRIBUTE_LANG="en")
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", DIFFUSERS_VERBOSITY="error")
 
