@@ -103,6 +103,38 @@ def ask_of(easel: Easel, body: dict[str, Any]) -> tuple[Any, Txt2Img]:
     return Ask(prompt=words, styles=uses, seed=seed, count=given.batch_size * given.n_iter, **exact, **sizes), given
 
 
+def lists(api: APIRouter, easel: Easel) -> None:
+    """What clients ask for before they draw."""
+
+    @api.get("/samplers")
+    def samplers() -> list[dict[str, Any]]:
+        return [{"name": name, "aliases": list(aliases), "options": {}} for name, aliases in SAMPLERS.items()]
+
+    @api.get("/schedulers")
+    def schedulers() -> list[dict[str, Any]]:
+        return [{"name": "automatic", "label": "Automatic", "aliases": None, "default_rho": -1, "need_inner_model": False}]
+
+    @api.get("/sd-models")
+    def sd_models() -> list[dict[str, Any]]:
+        model = easel.model()
+        return [{"title": f"{model.name} [{model.sha256[:10]}]", "model_name": model.name, "hash": model.sha256[:10], "sha256": model.sha256,
+                 "filename": model.name, "config": None}]  # fmt: skip
+
+    @api.get("/loras")
+    def loras() -> list[dict[str, Any]]:
+        with easel.workshop.database.reading() as connection:
+            found = documents(connection, styles_table, Style, styles_table.c.withdrawn.is_(None))
+        return [{"name": one.name, "alias": one.name, "path": one.name, "metadata": {"artist": one.artist_id, "licence": one.licence.spdx}} for one in found]
+
+    @api.get("/options")
+    def options() -> dict[str, Any]:
+        return {"sd_model_checkpoint": easel.workshop.settings.model, "samples_format": "png"}
+
+    @api.post("/options")
+    def set_options() -> JSONResponse:
+        return failed(InvalidInput("options cannot be changed here; start the studio with another TRIBUTE_MODEL"))
+
+
 def router(easel: Easel) -> APIRouter:
     api = APIRouter(prefix="/sdapi/v1")
     blobs = easel.workshop.blobs
@@ -155,33 +187,7 @@ def router(easel: Easel) -> APIRouter:
             return failed(InvalidInput("image is no base64 of a picture"))
         return {"info": labels.get("parameters", ""), "items": labels, "parameters": {}}
 
-    @api.get("/samplers")
-    def samplers() -> list[dict[str, Any]]:
-        return [{"name": name, "aliases": list(aliases), "options": {}} for name, aliases in SAMPLERS.items()]
-
-    @api.get("/schedulers")
-    def schedulers() -> list[dict[str, Any]]:
-        return [{"name": "automatic", "label": "Automatic", "aliases": None, "default_rho": -1, "need_inner_model": False}]
-
-    @api.get("/sd-models")
-    def sd_models() -> list[dict[str, Any]]:
-        model = easel.model()
-        return [{"title": f"{model.name} [{model.sha256[:10]}]", "model_name": model.name, "hash": model.sha256[:10], "sha256": model.sha256,
-                 "filename": model.name, "config": None}]  # fmt: skip
-
-    @api.get("/loras")
-    def loras() -> list[dict[str, Any]]:
-        with easel.workshop.database.reading() as connection:
-            found = documents(connection, styles_table, Style, styles_table.c.withdrawn.is_(None))
-        return [{"name": one.name, "alias": one.name, "path": one.name, "metadata": {"artist": one.artist_id, "licence": one.licence.spdx}} for one in found]
-
-    @api.get("/options")
-    def options() -> dict[str, Any]:
-        return {"sd_model_checkpoint": easel.workshop.settings.model, "samples_format": "png"}
-
-    @api.post("/options")
-    def set_options() -> JSONResponse:
-        return failed(InvalidInput("options cannot be changed here; start the studio with another TRIBUTE_MODEL"))
+    lists(api, easel)
 
     @api.post("/{what}")
     def not_yet(what: str) -> JSONResponse:
