@@ -90,7 +90,7 @@ def works_within(
 
     with model.lock, model.in_torch():
         model.wear([(use,)], read)
-        parameters = [value for name, value in pipeline.unet.named_parameters() if f".{use.name}." in name and "lora_" in name]
+        parameters = [value for name, value in pipeline.unet.named_parameters() if name.split(".")[-3:-1] in (["lora_A", use.name], ["lora_B", use.name])]
         before = [value.requires_grad for value in parameters]
         for value in parameters:
             value.requires_grad_(True)

@@ -110,7 +110,7 @@ class Engine:
         self.multiple = 2 ** (len(denoiser.config.block_out_channels) - 1)  # of the latents' sides, that the traced network takes
         targets = StyleConfig().targets
         self.names = [name for name, part in denoiser.named_modules() if name.endswith(targets) and isinstance(part, nn.Linear | nn.Conv2d)]
-        self.requests: dict[tuple[str, int], Any] = {}  # (hash of what is added to W, ranks) -> a compiled network's request
+        self.requests: dict[tuple[str, int], Any] = {}  # (name of what is added to W, ranks) -> a compiled network's request
         self.merged, self.ranks, self.marks = "", 0, tuple[str, ...]()
         self.factor_BR, self.kept = np.zeros((1, 0), np.float32), list[Any]()
 

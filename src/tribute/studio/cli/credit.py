@@ -199,7 +199,7 @@ def _works(workshop: Any, found: Picture, count: int, model_name: str | None, as
     drawn = as_drawn(found.recipe)
     picture_HWC = sample(model, [drawn], workshop.blobs.get)[0]
     told = []
-    for use in found.recipe.styles:
+    for use in (use for use in found.recipe.styles if use.weight > 0):
         held, load = works_of(workshop, use.name, count)
         pictures_NHWC = np.stack([resized(one_HWC, model.native) for one_HWC in load()])
         captions = [(work.captions_en or work.captions_zh or (work.title,))[0] for work in held]
