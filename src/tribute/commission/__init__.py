@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from tribute.commission.asking import STUDENT_STEPS, Ask, artist_names, consented_styles, larger, owners_of, price_of, recipes_of
-from tribute.commission.crediting import PENDING, credited, pending_pictures, play, work_off
-from tribute.create.sample import Progress, Watch, check_size, enlarged, pixel_hash
+from tribute.commission.crediting import PENDING, Views, credited, pending_pictures, play, work_off
+from tribute.create.edit import check_strength, outside_kept
+from tribute.create.sample import Progress, check_size, enlarged, pixel_hash
 from tribute.create.trace import trace
 from tribute.credit.shapley import PLAYERS_MAX, shapley_scores
 from tribute.credit.shares import to_credits
@@ -52,9 +53,13 @@ class Desk:
 
 
 def commission(
-    desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None, watch: Watch | None = None
-) -> list[Picture]:
-    """Makes, credits, seals and stores the pictures that `ask` wants. Raises TributeError, with nothing stored."""
+    desk: Desk, model: Model, ask: Ask, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None, watch: Views | None = None,
+    also: Callable[[Connection, int, Picture], None] = lambda *_: None,
+) -> list[Picture]:  # fmt: skip
+    """Makes, credits, seals and stores the pictures that `ask` wants. Raises TributeError, with nothing more stored.
+
+    `also(connection, number, picture)` is said in the database transaction that stores a picture, so that both happen or neither.
+    """
     with desk.database.reading() as connection:
         found, relied = consented_styles(connection, ask.styles, model)
         base = connection.execute(select(snapshots.c.document).where(snapshots.c.hash == (model.snapshot or ""))).scalar_one_or_none()
@@ -65,13 +70,14 @@ def commission(
     told("drawing")
     for recipe in recipes:
         check_size(model, recipe.width, recipe.height, recipe.enlarge)
+        check_strength(recipe)
     games = play(model, recipes, owners, desk.blobs.get, progress, watch)
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made, artist_of = [], {style.name: style.artist_id for style in found}
-    for recipe, game in zip(recipes, games, strict=True):
+    for number, recipe, game in zip((at for at in range(ask.count) if at not in ask.skip), recipes, games, strict=True):
         told("crediting")
         credits = to_credits(shapley_scores(game), artist_of, base is not None) if len(game.players) <= PLAYERS_MAX else None
-        pixels_HWC = enlarged(model, recipe, game.picture_HWC)
+        pixels_HWC = outside_kept(recipe, enlarged(model, recipe, game.picture_HWC), desk.blobs.get)
         picture_id = unused_id(desk.database)
         shares = credits.document() if credits else PENDING
         told("sealing")
@@ -86,6 +92,7 @@ def commission(
             consented_styles(connection, ask.styles, model)  # whoever left while it was drawn is not in it
             columns = {"id": picture.id, "file_sha256": picture.file_sha256, "pixel_sha256": picture.pixel_sha256, "created": moment(picture.created)}
             put(connection, pictures, picture, **columns)
+            also(connection, number, picture)
         made.append(picture)
     return made
 

@@ -37,6 +37,13 @@ class Ask(Record):
     enlarge: Literal[1, 2, 4, 8] | None = None
     width: int | None = Field(default=None, ge=8, le=2048)
     height: int | None = Field(default=None, ge=8, le=2048)
+    variation_seed: int | None = Field(default=None, ge=0, le=2**32 - 1)  # of the first picture, one more for each of the others
+    variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)
+    source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # blobs, made by `create.edit`
+    strength: float = Field(default=1.0, gt=0.0, le=1.0)
+    mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    model: str = ""  # one of the studio's; by default its own
+    skip: tuple[int, ...] = ()  # numbers of pictures, from 0, that are there already
 
 
 def consented_styles(connection: Connection, wanted: Sequence[StyleUse], model: Model) -> tuple[list[Style], list[Consent]]:
@@ -89,14 +96,18 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     steps, guidance = (STUDENT_STEPS, 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
+    varied = ask.variation_strength > 0
+    edit: dict[str, Any] = {"source_sha256": ask.source_sha256, "strength": ask.strength, "mask_sha256": ask.mask_sha256} if ask.source_sha256 else {}
     return [
         Recipe(
-            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=(ask.seed + at) % 2**32, steps=steps, guidance=guidance,
-            width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
+            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=ask.seed if varied else (ask.seed + at) % 2**32, **edit,
+            variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength,
+            steps=steps, guidance=guidance, width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
             engine=model.engine_name,
         )
         for at in range(ask.count)
+        if at not in ask.skip
     ]  # fmt: skip
 
 
@@ -106,6 +117,7 @@ def larger(picture: Picture, times: int) -> Ask:
     if times not in (2, 4, 8) or recipe.enlarge * times not in (2, 4, 8):
         raise InvalidInput(f"a picture enlarged {recipe.enlarge} times cannot be enlarged {times} times more; give 2, 4 or 8, eight in all")
     exact: dict[str, Any] = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
-    kept = {name: getattr(recipe, name) for name in ("prompt", "negative_prompt", "styles", "seed")}
+    same = ("prompt", "negative_prompt", "styles", "seed", "variation_seed", "variation_strength", "source_sha256", "strength", "mask_sha256")
+    kept = {name: getattr(recipe, name) for name in same}
     size = {"width": recipe.width * times, "height": recipe.height * times, "enlarge": recipe.enlarge * times}
     return Ask.model_validate({**kept, **exact, **size})

@@ -23,24 +23,33 @@ from tribute.store.schema import pictures, snapshots, styles
 PENDING: dict[str, Any] = {"method": "pending", "shares": []}  # what a seal says of a picture whose credit follows
 
 
+Views = Callable[[int, int, int, Callable[[], np.ndarray]], None]  # (first picture's place, steps done, steps in all, what shows pictures_NHWC from there on)
+
+
 def play(
     model: Model, recipes: Sequence[Recipe], owners: Mapping[str, str], read: Callable[[str], bytes], progress: Progress | None = None,
-    watch: Watch | None = None,
+    watch: Views | None = None,
 ) -> list[Game]:  # fmt: skip
     """Draws each recipe's picture, before it is enlarged, and sets up its game. Up to PLAYERS_MAX artists all coalitions share its batch."""
 
     def render(asked: Sequence[Recipe]) -> list[np.ndarray]:
         return sample(model, asked, read)
 
+    def part(at: int, rows: int) -> tuple[Progress | None, Watch | None]:
+        """Progress over all pictures, and views of the `rows` pictures from place `at` on."""
+        several = len(recipes) if rows == 1 else 1
+        steps = (lambda done, total: progress(at * total + done, several * total)) if progress else None
+        return steps, (lambda done, total, look: watch(at, at * total + done, several * total, lambda: look()[:rows])) if watch else None
+
     drawn = [as_drawn(recipe) for recipe in recipes]
     if not any(recipe.styles for recipe in drawn):
-        return [Game(recipe, made_HWC, render) for recipe, made_HWC in zip(drawn, sample(model, drawn, read, progress, watch), strict=True)]
+        return [Game(recipe, made_HWC, render) for recipe, made_HWC in zip(drawn, sample(model, drawn, read, *part(0, len(drawn))), strict=True)]
     games = []
-    for recipe in drawn:
+    for at, recipe in enumerate(drawn):
         styles_of = styles_by_owner(recipe, owners)
         smaller = coalitions(styles_of)[:-1] if len(styles_of) <= PLAYERS_MAX else []
         together = [recipe, *(wearing(recipe, styles_of, some) for some in smaller)]
-        made = {one.hash: made_HWC for one, made_HWC in zip(together, sample(model, together, read, progress, watch), strict=True)}
+        made = {one.hash: made_HWC for one, made_HWC in zip(together, sample(model, together, read, *part(at, 1)), strict=True)}
 
         def known(asked: Sequence[Recipe], made: dict[str, np.ndarray] = made) -> list[np.ndarray]:
             return [made[one.hash] for one in asked] if all(one.hash in made for one in asked) else render(asked)

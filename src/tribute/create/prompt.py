@@ -1,10 +1,11 @@
-"""Reading a prompt: its length, and the styles that tags such as `<style:micah:0.8>` name in it."""
+"""Reading a prompt: its length, the styles that tags such as `<style:micah:0.8>` name in it, and Midjourney's parameters."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tribute.records import InvalidPrompt, StyleUse
 
@@ -45,3 +46,59 @@ def read_prompt(prompt: str, named: Sequence[str] = ()) -> tuple[str, tuple[Styl
     if len(styles) > STYLES_MAX:
         raise InvalidPrompt(f"{len(styles)} styles are named; at most {STYLES_MAX} can be mixed")
     return words, tuple(styles)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A prompt read whole.
+
+    `ratio` is width to height; `chaos` (0 to 100) how far apart the pictures of a grid begin; `stylize` (0 to 1000) the styles' strength in percent.
+    """
+
+    words: str
+    styles: tuple[StyleUse, ...] = ()
+    ratio: tuple[int, int] | None = None
+    seed: int | None = None
+    negative: str = ""
+    chaos: int | None = None
+    stylize: int = 100
+
+
+PARAMETERS = {
+    "ar": "ar", "aspect": "ar", "seed": "seed", "no": "no", "chaos": "chaos", "c": "chaos", "stylize": "stylize", "s": "stylize",
+}  # fmt: skip
+RANGES = {"seed": 2**32 - 1, "chaos": 100, "stylize": 1000}
+
+
+def read_wish(prompt: str) -> Wish:
+    """A prompt such as `a fox --ar 3:2 --seed 7 --no grass --chaos 20 --stylize 150`. Raises InvalidPrompt for a parameter that is unknown or out of range."""
+    prompt = prompt.replace("\u2014", "--")  # what phones make of two hyphens
+    parts = re.split(r"(?:^|\s)--(?=[A-Za-z])", prompt)
+    found: dict[str, str] = {}
+    for part in parts[1:]:
+        name, _, value = part.strip().partition(" ")
+        known = PARAMETERS.get(name.lower())
+        if known is None:
+            raise InvalidPrompt(f"--{name[:20]} is not a parameter here; there is --ar, --seed, --no, --chaos, --stylize")
+        if known in found:
+            raise InvalidPrompt(f"--{name} is given twice; give it once")
+        found[known] = " ".join(value.split())
+    words, styles = read_prompt(parts[0])
+    numbers = {name: _whole(name, found[name]) for name in RANGES if name in found}
+    if "no" in found and not found["no"]:
+        raise InvalidPrompt("--no needs words; say what the picture should not show")
+    ratio = _ratio(found["ar"]) if "ar" in found else None
+    return Wish(words, styles, ratio, numbers.get("seed"), found.get("no", ""), numbers.get("chaos"), numbers.get("stylize", 100))
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > RANGES[name]:
+        raise InvalidPrompt(f"--{name} {text[:20]!r} is not a whole number from 0 to {RANGES[name]}")
+    return int(text)
+
+
+def _ratio(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9][0-9]?):([1-9][0-9]?)", text)
+    if not found:
+        raise InvalidPrompt(f"--ar {text[:20]!r} is not WIDTH:HEIGHT; write it like --ar 3:2")
+    return int(found[1]), int(found[2])

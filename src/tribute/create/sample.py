@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from tribute.create.edit import drawn_over
+from tribute.create.variation import varied_noise
 from tribute.diffusion.loading import Model
 from tribute.diffusion.upscaler import enlarge
 from tribute.records import InvalidInput, InvalidPrompt, Recipe, sha256
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
-Watch = Callable[[int, int, Callable[[], np.ndarray]], None]  # the same, and what shows the first picture as it stands, uint8 RGB as drawn
+Watch = Callable[[int, int, Callable[[], np.ndarray]], None]  # the same, and what shows the pictures as they stand, uint8 pictures_NHWC as drawn
 
 
 def check_size(model: Model, width: int, height: int, enlarge: int = 1) -> None:
@@ -40,13 +42,13 @@ def check_prompt_fits(model: Model, *texts: str) -> None:
 
 
 def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress: Progress | None = None, watch: Watch | None = None) -> list[np.ndarray]:
-    """uint8 RGB pictures_HWC of recipes that differ in their prompt, seed and styles alone. Holds the model's lock while it draws.
+    """uint8 RGB pictures_HWC of recipes that differ in their prompt, seeds and styles alone. Holds the model's lock while it draws.
 
     They share batches of as many as fit; the styles of one never touch another. `progress` counts the steps of all batches,
     `watch` those of the first.
     """
     first = recipes[0]
-    own: dict[str, Any] = {"prompt": "", "seed": 0, "styles": ()}
+    own: dict[str, Any] = {"prompt": "", "seed": 0, "styles": (), "variation_seed": None}
     assert all(recipe.model_copy(update=own) == first.model_copy(update=own) for recipe in recipes)
     check_size(model, first.width, first.height, first.enlarge)
     check_prompt_fits(model, first.negative_prompt, *{recipe.prompt for recipe in recipes})
@@ -61,7 +63,7 @@ def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress:
         batches = _batches(recipes, at_once, alone)
         for number, batch in enumerate(batches):
             model.wear([recipe.styles for recipe in batch], read_adapter, student=first.student, halves=2 if first.guidance > 1 else 1)
-            made += _draw(model, batch, _shifted(progress, number, len(batches)), watch if number == 0 else None)
+            made += _draw(model, batch, read_adapter, _shifted(progress, number, len(batches)), watch if number == 0 else None)
     return made
 
 
@@ -80,37 +82,46 @@ def _shifted(progress: Progress | None, number: int, count: int) -> Progress | N
     return (lambda done, total: progress(number * total + done, count * total)) if progress else None
 
 
-def _draw(model: Model, recipes: Sequence[Recipe], progress: Progress | None, watch: Watch | None) -> list[np.ndarray]:
-    first = recipes[0]
+def _draw(model: Model, recipes: Sequence[Recipe], read: Any, progress: Progress | None, watch: Watch | None) -> list[np.ndarray]:
+    first, blend = recipes[0], None
+    steps = int(first.steps * first.strength) if first.source_sha256 else first.steps
+    generators = [torch.Generator("cpu").manual_seed(recipe.seed) for recipe in recipes]
+    asked: dict[str, Any] = {"width": first.width // first.enlarge, "height": first.height // first.enlarge}
+    pipeline = model.pipeline
+    if first.source_sha256:
+        pipeline, asked, blend = drawn_over(model, recipes, read)
+    elif first.variation_strength > 0:
+        asked["latents"] = varied_noise(model, recipes)
 
-    def stepped(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
+    def stepped(_: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
         if progress:
-            progress(step + 1, first.steps)
+            progress(step + 1, steps)
+        if blend:
+            values["latents"] = blend(step, values["latents"])
         if watch:
-            watch(step + 1, first.steps, lambda: _as_it_stands(model, values["latents"][:1]))
+            watch(step + 1, steps, lambda: _as_they_stand(model, values["latents"]))
         return values
 
-    extra = {"eta": 0.0} if "eta" in inspect.signature(model.pipeline.scheduler.step).parameters else {}
-    made = model.pipeline(
+    extra = {"eta": 0.0} if "eta" in inspect.signature(pipeline.scheduler.step).parameters else {}
+    made = pipeline(
         prompt=[recipe.prompt for recipe in recipes],
         negative_prompt=[first.negative_prompt] * len(recipes),
         num_inference_steps=first.steps,
         guidance_scale=first.guidance,
-        width=first.width // first.enlarge,
-        height=first.height // first.enlarge,
-        generator=[torch.Generator("cpu").manual_seed(recipe.seed) for recipe in recipes],
+        generator=generators,
         output_type="np",
         callback_on_step_end=stepped,
+        **asked,
         **extra,
     ).images
     pictures = (np.nan_to_num(np.asarray(made)) * 255).round().clip(0, 255).astype(np.uint8)
     return [enlarged(model, first, picture_HWC) for picture_HWC in pictures]
 
 
-def _as_it_stands(model: Model, latent_1CHW: torch.Tensor) -> np.ndarray:
+def _as_they_stand(model: Model, latent_BCHW: torch.Tensor) -> np.ndarray:
     vae = model.pipeline.vae
-    seen_1CHW = vae.decode(latent_1CHW.to(vae.dtype) / vae.config.scaling_factor).sample.float().nan_to_num()
-    return np.asarray(seen_1CHW[0].add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy())
+    seen_BCHW = vae.decode(latent_BCHW.to(vae.dtype) / vae.config.scaling_factor).sample.float().nan_to_num()
+    return np.asarray(seen_BCHW.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy())
 
 
 def as_drawn(recipe: Recipe) -> Recipe:

@@ -47,9 +47,9 @@ DECODER = Schedule(steps=1800, batch=16, learning_rate=8e-4, warmup=50, decay=0.
 ENCODER = Schedule(steps=1000, batch=16, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=30, weight_decay=0.0)
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
-DENOISER = Schedule(steps=1900, batch=64, learning_rate=6e-4, warmup=100, decay=0.3, ema_half_life=100, sheet_every=700)
-STYLE = Schedule(steps=120, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000)
-STUDENT = Schedule(steps=340, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000)
+DENOISER = Schedule(steps=4400, batch=96, learning_rate=6e-4, warmup=100, decay=0.3, ema_half_life=100, sheet_every=1000, bfloat16=True)
+STYLE = Schedule(steps=120, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
+STUDENT = Schedule(steps=340, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
@@ -150,7 +150,7 @@ def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None
 def frozen_text(folder: Path) -> tuple[CLIPTokenizer, Callable[[Tensor], Tensor]]:
     """The tokenizer, and a function from ids_BT to states_BTD without gradients."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    model = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+    model = CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval()  # shipped ones are bfloat16
 
     @torch.no_grad()
     def encode(ids_BT: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ def style(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Pa
     tokenizer, encode = frozen_text(parts)
     trained, _ = split(works)
     examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, variants=0, seed=STYLE.seed)
-    model = UNet2DConditionModel.from_pretrained(base / "unet").to(memory_format=torch.channels_last)
+    model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
     return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], STYLE, StyleConfig())
 
 
@@ -237,7 +237,7 @@ def student(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: 
 
     tokenizer, encode = frozen_text(parts)
     examples = cached_examples(base, works, read, parts, tokenizer, hands)
-    model = UNet2DConditionModel.from_pretrained(base / "unet").to(memory_format=torch.channels_last)
+    model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
     for name, path in styles.items():
         model.load_lora_adapter(load_file(path), prefix="unet", adapter_name=name)
     return train_student(run, model, list(styles), examples, encode, tokens_of(tokenizer, [""])[0], STUDENT, StudentConfig())

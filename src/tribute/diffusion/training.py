@@ -39,12 +39,18 @@ class Schedule:
     save_every_s: int = 180
     sheet_every: int = 500
     seed: int = 0
+    bfloat16: bool = False  # multiply in bfloat16 where the processor has the instructions; weights and sums stay float32
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step in [0, steps)."""
         warm = min(1.0, (step + 1) / max(1, self.warmup))
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.learning_rate * warm * min(1.0, left)
+
+
+def multiplies_in_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; where it does not, bfloat16 is slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def generator_at(seed: int, step: int) -> torch.Generator:
@@ -149,7 +155,8 @@ def train(
     averaged weights. Calling it again on the same folder goes on where it stopped. Returns the last log line.
     """
     run.mkdir(parents=True, exist_ok=True)
-    resolved = {"schedule": asdict(schedule), "recipe": asdict(config), "torch": torch.__version__}
+    narrow = schedule.bfloat16 and multiplies_in_bfloat16()
+    resolved = {"schedule": asdict(schedule), "recipe": asdict(config), "torch": torch.__version__, "multiplied in": "bfloat16" if narrow else "float32"}
     (run / "config.json").write_text(json.dumps(resolved, indent=2, default=str) + "\n", encoding="utf-8")
     optimiser = torch.optim.AdamW(parameters.values(), lr=schedule.learning_rate, betas=(0.9, schedule.beta2), weight_decay=schedule.weight_decay, foreach=True)
     average = Average(parameters, schedule.ema_half_life)
@@ -161,7 +168,8 @@ def train(
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
-        loss = loss_at(step, generator_at(schedule.seed, step))
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            loss = loss_at(step, generator_at(schedule.seed, step))
         value = loss.item()
         if not math.isfinite(value):
             raise InvalidInput(f"{run.name}: the loss became {value} at step {step}; lower the learning rate and resume")

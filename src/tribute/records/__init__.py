@@ -10,6 +10,8 @@ TributeError
 ├── InsufficientFunds(ValueError)
 ├── Conflict(ValueError)         an idempotency key used before for something else
 ├── Pending(ValueError)          what is asked for is not ready yet
+├── Busy(TributeError)           too much waits already, or is asked too often: say it again later
+├── Interrupted(TributeError)    somebody stopped this one
 ├── Unreadable(TributeError)     stored data that no longer matches its hash
 └── NotInstalled(TributeError)   an optional part, with the command that installs it
 
@@ -69,6 +71,14 @@ class Conflict(TributeError, ValueError):
 
 
 class Pending(TributeError, ValueError):
+    pass
+
+
+class Busy(TributeError):
+    pass
+
+
+class Interrupted(TributeError):
     pass
 
 
@@ -211,6 +221,11 @@ class Recipe(Record):
     height: int = Field(ge=8, le=2048)
     enlarge: Literal[1, 2, 4, 8] = 1  # width and height are those of the picture; it is drawn this many times smaller
     student: bool = False  # drawn by the model's few-step student
+    variation_seed: int | None = Field(default=None, ge=0, le=2**32 - 1)  # the noise is moved towards this seed's
+    variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)  # how far: 0 stays, 1 arrives
+    source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # the PNG that it was drawn over
+    strength: float = Field(default=1.0, gt=0.0, le=1.0)  # how much of the source is drawn anew
+    mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # a PNG; only where it is white is anything drawn
     scheduler: str
     model: str  # folder name or hub id
     model_sha256: str  # over the weights

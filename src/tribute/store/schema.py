@@ -6,7 +6,7 @@ postings do not sum to zero in each currency, any change or deletion, a posting 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint, text
 
 metadata = MetaData(
     naming_convention={
@@ -136,4 +136,103 @@ payees = Table(
     Column("artist_id", name, nullable=False, index=True),
     Column("document", Text, nullable=False),
 )
+# The studio's people and what they make; nothing below is money, and all of it can change.
+people = Table(
+    "people",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", name, nullable=False, unique=True),
+    Column("password", String(200)),  # argon2; none: a guest, or somebody who signs in otherwise
+    Column("role", String(10), nullable=False),
+    Column("artist_id", name),  # whose statements an artist sees
+    Column("created", moment, nullable=False),
+    Column("disabled", moment),
+)
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_sha256", sha, primary_key=True),
+    Column("person_id", String(16), ForeignKey("people.id"), nullable=False, index=True),
+    Column("created", moment, nullable=False),
+    Column("expires", moment, nullable=False),
+)
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("key_sha256", sha, nullable=False, unique=True),
+    Column("person_id", String(16), ForeignKey("people.id"), nullable=False, index=True),
+    Column("label", String(100), nullable=False),
+    Column("created", moment, nullable=False),
+    Column("revoked", moment),
+)
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("person_id", String(16), ForeignKey("people.id"), nullable=False),
+    Column("key", String(100)),  # a retry with the same key is the same job
+    Column("state", String(10), nullable=False),
+    Column("ask", Text, nullable=False),
+    Column("parent_id", String(8)),  # the picture that this one is made from
+    Column("turn", Integer, nullable=False),  # who is drawn next: the lowest
+    Column("created", moment, nullable=False),
+    Column("started", moment),
+    Column("finished", moment),
+    Column("stage", String(20), nullable=False, server_default=""),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("total", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("stop", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("worker", String(100)),
+    UniqueConstraint("person_id", "key"),
+    Index("ix_jobs_state", "state", "turn"),
+    Index("ix_jobs_person", "person_id", "created"),
+)
+previews = Table(  # how a picture looks while it is drawn
+    "previews",
+    metadata,
+    Column("job_id", String(100), ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("png", LargeBinary, nullable=False),
+)
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("seen", moment, nullable=False),
+    Column("model", String(200), nullable=False, server_default=""),
+)
+gallery = Table(  # whose picture it is, and whether others may see it
+    "gallery",
+    metadata,
+    Column("picture_id", String(8), ForeignKey("pictures.id"), primary_key=True),
+    Column("person_id", String(16), ForeignKey("people.id"), nullable=False, index=True),
+    Column("job_id", String(100), ForeignKey("jobs.id")),
+    Column("number", Integer),
+    Column("parent_id", String(8), index=True),
+    Column("created", moment, nullable=False),
+    Column("published", moment, index=True),
+    UniqueConstraint("job_id", "number"),  # whoever draws a job again adds nothing twice
+)
+likes = Table(
+    "likes",
+    metadata,
+    Column("picture_id", String(8), ForeignKey("gallery.picture_id"), primary_key=True),
+    Column("person_id", String(16), ForeignKey("people.id"), primary_key=True),
+)
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("picture_id", String(8), ForeignKey("gallery.picture_id"), nullable=False, index=True),
+    Column("person_id", String(16), ForeignKey("people.id"), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("created", moment, nullable=False),
+    Column("decision", String(20)),
+    Column("decided", moment),
+)
+STUDIO = (people, sessions, api_keys, jobs, previews, workers, gallery, likes, reports)
 APPEND_ONLY = ("transactions", "postings", "consents", "snapshots", "works", "weeks", "statements", "receipts", "credits", "terms", "payees")

@@ -1,102 +1,128 @@
-"""The resident model and what is being drawn on it: one picture after the other, each with its progress, each to be stopped alone."""
+"""The resident model of a worker, and drawing one job on it.
+
+One model is resident at a time; when another is asked for, the memory of the one before is given back first.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import io
+import logging
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
-from tribute.records import Conflict, Picture, TributeError
+import numpy as np
+from PIL import Image
+from sqlalchemy import Connection
+
+from tribute.records import Interrupted, Picture, TributeError, Unknown
+from tribute.studio.jobs import Job, Jobs
 from tribute.studio.wiring import Workshop
 
-WAITING_MAX = 16
+TELL_S, VIEW_S = 0.08, 0.25  # progress and views are written no more often than this
+
+log = logging.getLogger("tribute.worker")
 
 
-class Busy(TributeError):
-    """Too many wait already."""
+def release_memory() -> None:
+    """Gives freed memory back to the system, where the C library keeps it."""
+    gc.collect()
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        except (OSError, AttributeError):  # another C library
+            return
 
 
-class Interrupted(TributeError):
-    """Somebody stopped this one."""
-
-
-@dataclass
-class Task:
-    """One ask on its way. `done` and `total` count denoising steps."""
-
-    id: str
-    started: float = field(default_factory=time.time)
-    done: int = 0
-    total: int = 0
-    drawing: bool = False
-    stopped: bool = False
+def png_of(picture_HWC: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(picture_HWC).save(written, "PNG", compress_level=1)
+    return written.getvalue()
 
 
 class Easel:
-    """What the web page and the HTTP interfaces draw with."""
-
-    def __init__(self, workshop: Workshop) -> None:
-        self.workshop = workshop
-        self.tasks: dict[str, Task] = {}
+    def __init__(self, workshop: Workshop, jobs: Jobs, worker: str = "local") -> None:
+        self.workshop, self.jobs, self.worker = workshop, jobs, worker
         self._model: Any = None
-        self._loading, self._turn, self._mutex = threading.Lock(), threading.Lock(), threading.Lock()
+        self._name = ""
+        self._loading = threading.Lock()
 
     @property
-    def loaded(self) -> bool:
-        return self._model is not None
+    def loaded(self) -> str:
+        """The resident model's name, or nothing."""
+        return self._name
 
-    def model(self) -> Any:
-        """Loaded when it is first needed."""
+    def model(self, name: str = "") -> Any:
+        """The model of that name, the studio's own by default; loaded when it is first needed. Raises Unknown for one that is not offered."""
+        name = name or self.workshop.settings.model
+        if name not in self.workshop.settings.offered:
+            raise Unknown.of("model", name, self.workshop.settings.offered)
         with self._loading:
-            if self._model is None:
-                self._model = self.workshop.model()
+            if self._name != name:
+                if self._model is not None:
+                    with self._model.lock:  # whoever draws with it ends first
+                        self._model, self._name = None, ""
+                    release_memory()
+                self._model, self._name = self.workshop.model(name), name
             return self._model
 
-    @contextmanager
-    def _task(self, task_id: str) -> Iterator[Task]:
-        with self._mutex:
-            if len(self.tasks) >= WAITING_MAX:
-                raise Busy(f"{len(self.tasks)} pictures wait already; say it again in a few seconds")
-            if task_id in self.tasks:
-                raise Conflict(f"the task {task_id[:80]!r} is running; give another id")
-            task = self.tasks[task_id] = Task(task_id)
+    def work(self, job_id: str) -> None:
+        """Draws a job's pictures that are not there yet and ends the job. Never raises what the job's person can act on."""
+        job = self.jobs.start(job_id, self.worker)
+        if job is None:
+            return
         try:
-            yield task
-        finally:
-            with self._mutex:
-                del self.tasks[task_id]
+            self._draw(job)
+            self.jobs.end(job.id, self.worker, "done")
+        except Interrupted:
+            self.jobs.end(job.id, self.worker, "cancelled")
+        except TributeError as error:
+            self.jobs.end(job.id, self.worker, "failed", str(error))
+        except Exception:
+            log.exception("job %s failed", job.id)
+            self.jobs.end(job.id, self.worker, "failed", "something went wrong in the studio; its operator can find it in the log under this job's id")
 
-    def draw(self, ask: Any, task_id: str, watch: Any = None) -> list[Picture]:
-        """Commissions `ask` when its turn comes. Raises Busy, Interrupted (nothing is stored then), or what commission raises."""
+    def _draw(self, job: Job) -> None:
         from tribute.commission import commission
 
-        with self._task(task_id) as task, self._turn:
+        with self.workshop.database.reading() as connection:
+            there = places_of(connection, job.id)
+        if len(there) == job.ask.count:
+            return
+        ask = job.ask.model_copy(update={"skip": there})
+        numbers = [at for at in range(ask.count) if at not in there]
+        told, seen = [0.0], [time.monotonic()]
+        stage = ["drawing"]
 
-            def progress(done: int, total: int) -> None:
-                task.done, task.total = done, total
-                if task.stopped:
-                    raise Interrupted("stopped")
+        def progress(done: int, total: int) -> None:
+            now = time.monotonic()
+            if done == total or now - told[0] >= TELL_S:
+                told[0] = now
+                self.jobs.step(job.id, self.worker, done, total, stage[0])
 
-            task.drawing = True
-            progress(0, 0)
-            return commission(self.workshop.desk(), self.model(), ask, progress=progress, watch=watch)
+        def staged(name: str) -> None:
+            stage[0] = name
 
-    def current(self) -> Task | None:
-        """The one that is being drawn."""
-        with self._mutex:
-            return next((task for task in self.tasks.values() if task.drawing), None)
+        def watch(first: int, done: int, total: int, look: Callable[[], np.ndarray]) -> None:
+            if time.monotonic() - seen[0] >= VIEW_S and done < total:
+                views = [png_of(view_HWC) for view_HWC in look()]
+                self.jobs.step(job.id, self.worker, done, total, stage[0], (numbers[first], views))
+                seen[0] = time.monotonic()
 
-    def find(self, task_id: str) -> Task | None:
-        with self._mutex:
-            return self.tasks.get(task_id)
+        def also(connection: Connection, number: int, picture: Picture) -> None:
+            self.jobs.keep_picture(connection, job, self.worker, number, picture)
 
-    def stop(self, task_id: str | None) -> bool:
-        """Stops the task of that id, or the one that is being drawn; True where there was one."""
-        task = self.find(task_id) if task_id else self.current()
-        if task is None:
-            return False
-        task.stopped = True
-        return True
+        commission(self.workshop.desk(), self.model(ask.model), ask, progress, staged, watch, also)
+
+
+def places_of(connection: Connection, job_id: str) -> tuple[int, ...]:
+    """Which of a job's pictures are stored already."""
+    from sqlalchemy import select
+
+    from tribute.store.schema import gallery
+
+    return tuple(connection.execute(select(gallery.c.number).where(gallery.c.job_id == job_id).order_by(gallery.c.number)).scalars())

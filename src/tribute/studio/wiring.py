@@ -31,12 +31,19 @@ class Settings(BaseSettings):
     home: Path = Path("~/.local/share/tribute")
     database: str | None = None  # SQLAlchemy URL; by default an SQLite file in `home`
     model: str = "starter"
+    models: str = ""  # further models that may be asked for, with commas between
     engine: str = "auto"  # auto, torch or openvino
     price_minor: int = Field(default=50, gt=0, le=10**9)
     currency: str = Field(default="CNY", pattern=r"^[A-Z]{3}$")
     platform_bp: int = Field(default=3000, ge=0, le=10_000)
     refund_days: int = Field(default=7, ge=0, le=3650)
     producer: str = "Tribute"
+    guest_pictures: int = Field(default=9, ge=0, le=1000)  # that a guest may have drawn a day; 0 closes the studio to guests
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The studio's own model, then the others that may be asked for."""
+        return (self.model, *(name.strip() for name in self.models.split(",") if name.strip() and name.strip() != self.model))
 
 
 @dataclass(frozen=True)

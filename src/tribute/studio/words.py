@@ -5,6 +5,8 @@ from __future__ import annotations
 import locale
 import os
 
+from tribute.studio.pages_zh import PAGES_EN, PAGES_ZH
+
 ZH = {
     "picture": "图片", "made by": "创作者", "share": "份额", "base": "基础模型（公共作品）", "unknown base": "未知的基础模型", "style": "风格",
     "price": "价格", "recipe": "配方", "seed": "种子", "word": "词", "area": "面积", "strength": "强度", "method": "方法", "paid": "已付",
@@ -22,6 +24,7 @@ ZH = {
     "given back": "已退还", "earned this week": "本周收入", "state": "状态", "since": "起始", "use": "用途",
     "Amounts are in millionths of the smallest coin; what is less than one coin is carried forward, never lost.":
         "金额精确到最小货币单位的百万分之一；不足一个最小单位的部分结转下期，绝不丢失。",
+    **PAGES_ZH,
 }  # fmt: skip
 
 
@@ -34,3 +37,8 @@ def language() -> str:
 def say(text: str, lang: str | None = None) -> str:
     """`text` in the reader's language."""
     return ZH.get(text, text) if (lang or language()) == "zh" else text
+
+
+def say_page(text: str, lang: str) -> str:
+    """`text` on a page: some words are said at more length there."""
+    return ZH.get(text, text) if lang == "zh" else PAGES_EN.get(text, text)

@@ -35,6 +35,7 @@ for command in (
     train.train,
     evaluate.evaluate,
     serve.studio,
+    serve.worker,
 ):
     app.command()(command)
 app.add_typer(collection.app, name="collection")
@@ -43,6 +44,7 @@ app.add_typer(artists.styles_app, name="style")
 app.add_typer(audit.receipt_app, name="receipt")
 app.add_typer(audit.app, name="ledger")
 app.add_typer(payouts.app, name="payout")
+app.add_typer(serve.people_app, name="people")
 
 
 # Libraries speak of what no user can act on.

@@ -107,35 +107,17 @@ def withdraw(
     as_json: Json = False,
 ) -> None:
     """End an artist's consent: deletes their adapters, drops their works from the next snapshot, keeps what they are owed. Prints a proof."""
-    from tribute.collection.library import withdraw_artist
-    from tribute.collection.snapshot import take_snapshot
-    from tribute.ledger.book import all_balances
-    from tribute.records import InvalidInput, canonical
+    from tribute.records import InvalidInput
     from tribute.store.blobs import write_file
+    from tribute.studio.leaving import leave
     from tribute.studio.wiring import open_workshop
 
     if output.exists() and not output.is_dir():
         raise InvalidInput(f"{output} is not a folder")
     workshop = open_workshop()
-    facts = withdraw_artist(workshop.database, workshop.blobs, artist, reason[:300])
-    after: dict[str, str | None] = {}
-    with workshop.database.writing() as connection:
-        for style in facts["styles"]:
-            try:
-                after[style["name"]] = take_snapshot(connection, "style", style["name"]).hash
-            except InvalidInput:
-                after[style["name"]] = None
-        try:
-            after["base"] = take_snapshot(connection, "train_base").hash
-        except InvalidInput:
-            after["base"] = None
-    facts["snapshots_after"] = after
-    theirs = (f"artist:{artist}", f"payable:{artist}")
-    held = all_balances(workshop.database).items()
-    facts["still_owed_micro"] = {f"{account} {currency}": amount for (account, currency), amount in held if account in theirs}
-    facts["adapter_files_left"] = [digest for style in facts["styles"] for digest in style["adapters_sha256"] if workshop.blobs.path(digest).exists()]
-    studio = workshop.studio()
-    proof = {"body": facts, "signature": studio.sign(canonical(facts)), "chain": studio.chain.decode()}
+    proof = leave(workshop, artist, reason)
+    facts = proof["body"]
+    after = facts["snapshots_after"]
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"withdrawal-{artist}.json"
     write_file(path, (json.dumps(proof, ensure_ascii=False, indent=1) + "\n").encode())

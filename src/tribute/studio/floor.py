@@ -1,0 +1,133 @@
+"""What every face of the studio works with, and the few things that they all do: ask, wait, show, keep."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from tribute.commission import Ask, keep
+from tribute.create.prompt import Wish, read_wish
+from tribute.ledger.book import balance_micro, creator_account
+from tribute.records import Busy, InvalidInput, Pending, Picture, utc_now
+from tribute.store.database import moment
+from tribute.store.schema import gallery, jobs
+from tribute.studio.dispatch import Dispatch, Durable, Threads
+from tribute.studio.easel import Easel
+from tribute.studio.gallery import Gallery, kept_key
+from tribute.studio.jobs import WAITING_EACH, WAITING_GUEST, Job, Jobs
+from tribute.studio.people import People, Person
+from tribute.studio.wiring import Workshop
+
+PATIENCE_S = 600.0  # how long a program that waits for its pictures is kept waiting
+
+
+@dataclass(frozen=True)
+class Floor:
+    workshop: Workshop
+    people: People
+    jobs: Jobs
+    gallery: Gallery
+    easel: Easel
+    dispatch: Dispatch
+    accounts: bool = False  # people sign in; without it whoever reaches the port is the owner
+
+    def submit(self, person: Person, ask: Ask, *, parent_id: str | None = None, key: str | None = None, job_id: str | None = None) -> Job:
+        """Accepts a job and has it drawn. Raises what `Jobs.submit` does, and Busy for a guest who had a day's pictures."""
+        most = WAITING_EACH
+        if person.role == "guest":
+            most, allowed = WAITING_GUEST, self.workshop.settings.guest_pictures
+            if self.drawn_today(person) + ask.count > allowed:
+                raise Busy(f"guests may have {allowed} pictures a day; sign up to have more")
+        if ask.model and ask.model not in self.workshop.settings.offered:
+            from tribute.records import Unknown
+
+            raise Unknown.of("model", ask.model, self.workshop.settings.offered)
+        job = self.jobs.submit(person.id, ask, most=most, parent_id=parent_id, key=key, job_id=job_id)
+        if not job.ended:
+            self.dispatch.send(job)
+        return job
+
+    def drawn_today(self, person: Person) -> int:
+        """Pictures of the last 24 hours, those that wait included."""
+        since = moment(utc_now() - timedelta(days=1))
+        with self.workshop.database.reading() as connection:
+            made = select(func.count()).select_from(gallery).where(gallery.c.person_id == person.id, gallery.c.created >= since)
+            waits = select(jobs.c.ask).where(jobs.c.person_id == person.id, jobs.c.state.in_(("queued", "running")))
+            open_asks = [Ask.model_validate_json(document).count for document in connection.execute(waits).scalars()]
+            return int(connection.execute(made).scalar_one()) + sum(open_asks)
+
+    def wish(self, prompt: str, **given: Any) -> Ask:
+        """The ask of a prompt with its parameters and style tags; `given` are the fields of a form, and a parameter in the prompt wins over them."""
+        return ask_of(read_wish(prompt), self.easel, given)
+
+    def drawn(self, job: Job, timeout_s: float = PATIENCE_S) -> list[Picture]:
+        """Waits for a job's pictures. Raises InvalidInput with the reason where it failed, Interrupted where it was cancelled."""
+        from tribute.records import Interrupted
+
+        job = self.jobs.wait(job.id, timeout_s)
+        if job.state == "failed":
+            raise InvalidInput(job.error or "the picture could not be drawn")
+        if job.state == "cancelled":
+            raise Interrupted("stopped")
+        if job.state != "done":
+            raise Pending(f"job {job.id} is not done after {timeout_s:g} seconds; it goes on")
+        return [hung.picture for hung in self.gallery.of_ids(self.people.of_id(job.person_id), job.pictures)]
+
+    def keep(self, person: Person, picture: Picture, key: str | None = None) -> tuple[bytes, dict[str, Any], bool]:
+        """Pays for a picture and hands it over. Without `key`, a person who keeps it already pays nothing more."""
+        if key is None:
+            with self.workshop.database.reading() as connection:
+                held = kept_key(connection, person, picture.id)
+            return keep(self.workshop.desk(), picture, person.name, held)
+        return keep(self.workshop.desk(), picture, person.name, f"download:{person.name}:{key}")
+
+    def file_for(self, person: Person, picture: Picture) -> bytes:
+        """The sealed file for a program: the operator's own for nothing, anybody else's kept, and so paid, as it is handed over."""
+        if person.is_operator:
+            return self.workshop.blobs.get(picture.file_sha256)
+        return self.keep(person, picture)[0]
+
+    def balance_micro(self, person: Person) -> int:
+        return balance_micro(self.workshop.database, creator_account(person.name), self.workshop.settings.currency)
+
+
+def ask_of(wish: Wish, easel: Easel, given: dict[str, Any]) -> Ask:
+    """A wish and a form as an ask. Raises InvalidInput."""
+    fields = {name: value for name, value in given.items() if value not in (None, "")}
+    styles = {use.name: use for use in (*fields.pop("styles", ()), *wish.styles)}
+    scaled = [use.model_copy(update={"weight": min(2.0, use.weight * wish.stylize / 100)}) for use in styles.values()]
+    if wish.seed is not None:
+        fields["seed"] = wish.seed
+    if wish.negative:
+        fields["negative_prompt"] = ", ".join(filter(None, [fields.get("negative_prompt", ""), wish.negative]))
+    seed = fields.setdefault("seed", secrets.randbelow(2**32))
+    if wish.chaos is not None and fields.get("count", 1) > 1:
+        fields |= {"variation_seed": (int(seed) + 1) % 2**32, "variation_strength": max(0.01, wish.chaos / 100)}
+    if wish.ratio is not None and "width" not in fields:
+        model = easel.model(fields.get("model", ""))
+        fields |= sized(model, wish.ratio)
+    return Ask.model_validate({"prompt": wish.words, "styles": tuple(scaled), **fields})
+
+
+def sized(model: Any, ratio: tuple[int, int]) -> dict[str, int]:
+    """The size of that ratio, about as many pixels as the model was trained at, in its multiples. Raises InvalidInput for one that it cannot draw."""
+    times = model.enlarges
+    step, area = model.multiple, model.native**2
+    width = max(model.smallest, round((area * ratio[0] / ratio[1]) ** 0.5 / step) * step)
+    height = max(model.smallest, round((area * ratio[1] / ratio[0]) ** 0.5 / step) * step)
+    if max(width, height) > model.largest:
+        raise InvalidInput(f"--ar {ratio[0]}:{ratio[1]} is longer than model {model.name!r} draws; give one up to {model.largest // model.smallest}:1")
+    return {"width": width * times, "height": height * times, "enlarge": times}
+
+
+def open_floor(workshop: Workshop, *, accounts: bool = False, durable: bool = False) -> Floor:
+    """The studio's parts, joined; `open` its dispatch to begin. Without `durable`, jobs are drawn by the twin, a thread."""
+    jobs_ = Jobs(workshop.database)
+    box: list[Easel] = []
+    dispatch: Dispatch = Durable(workshop.database, jobs_, workshop.home, lambda: box[0].loaded if box else "") if durable else Threads(jobs_)
+    box.append(Easel(workshop, jobs_, dispatch.worker))
+    return Floor(workshop, People(workshop.database), jobs_, Gallery(workshop.database), box[0], dispatch, accounts)

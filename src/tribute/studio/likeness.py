@@ -1,0 +1,95 @@
+"""Am I in it? The works most like a picture, with their artists; and published pictures like one."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from sqlalchemy import select
+
+from tribute.collection.picture import open_picture
+from tribute.collection.starter import SOURCES
+from tribute.records import NotInstalled, Work
+from tribute.store.schema import works
+from tribute.studio.wiring import STARTER
+
+if TYPE_CHECKING:
+    from tribute.diffusion.likeness import Likeness
+    from tribute.studio.wiring import Workshop
+
+FILE = "likeness.safetensors"
+SURE = 0.9  # works above it are the picture itself, or a near copy: one in a thousand strangers is (bench/likeness.py)
+SIDE = 128
+_alone = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def shipped() -> tuple[Likeness, list[str]]:
+    """The starter's works as vectors, and the works' hashes in their order. Raises NotInstalled."""
+    import gzip
+    import json
+
+    from tribute.diffusion.likeness import Likeness
+
+    if not (STARTER / FILE).is_file():
+        raise NotInstalled("the starter's works were not made searchable; say tribute train likeness")
+    with gzip.open(STARTER / "works.jsonl.gz", "rt", encoding="utf-8") as lines:
+        hashes = sorted(Work.model_validate(json.loads(line)).hash for line in lines)
+    return Likeness.load(STARTER / FILE), hashes
+
+
+def pixels_of(data: bytes, name: str = "the picture") -> np.ndarray:
+    """uint8 pixels of an uploaded picture, on white, at the side that works were compared at. Raises InvalidPicture."""
+    return np.asarray(open_picture(data, name).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The works most like a picture, best first, each with its similarity in [-1, 1]; of the base and `styles` alone, or of all.
+
+    Raises InvalidPicture, NotInstalled.
+    """
+    likeness, hashes = shipped()
+    with _alone:
+        similarity_N = likeness.similarities(pixels_of(data)[None])[0].numpy()
+    order = np.argsort(-similarity_N)[: 400 if styles is not None else 3 * count]
+    with workshop.database.reading() as connection:
+        ids = [hashes[at] for at in order]
+        held = {row.hash: row.document for row in connection.execute(select(works.c.hash, works.c.document).where(works.c.hash.in_(ids)))}
+    found: list[dict[str, Any]] = []
+    for at in order:
+        work = Work.model_validate_json(held[hashes[at]]) if hashes[at] in held else None
+        if work is None or (styles is not None and work.style not in styles and not (work.style in SOURCES and SOURCES[work.style].commons)):
+            continue
+        similarity = float(similarity_N[at])
+        found.append({"work": work, "similarity": similarity, "sure": similarity >= SURE, "shown": workshop.blobs.path(work.picture_sha256).exists()})
+    return found[:count]
+
+
+class Published:
+    """Vectors of published pictures, made when they are first looked for."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.workshop = workshop
+        self._held: dict[str, np.ndarray] = {}
+
+    def nearest(self, data: bytes, candidates: Sequence[tuple[str, str]], count: int) -> list[str]:
+        """Ids of (id, file hash) candidates, most like the picture first."""
+        likeness, _ = shipped()
+        with _alone:
+            new = [(one, digest) for one, digest in candidates if one not in self._held]
+            for at in range(0, len(new), 32):
+                some = new[at : at + 32]
+                vectors = likeness.of(np.stack([_small(self.workshop.blobs.get(digest)) for _, digest in some])).numpy()
+                self._held |= {one: vector for (one, _), vector in zip(some, vectors, strict=True)}
+            asked = likeness.of(pixels_of(data)[None])[0].numpy()
+        ranked = sorted(candidates, key=lambda one: -float(self._held[one[0]] @ asked))
+        return [one for one, _ in ranked[:count]]
+
+
+def _small(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
