@@ -2,43 +2,19 @@
 
 import base64
 import io
-import socket
 import threading
 import time
 
 import httpx
+import numpy as np
 import openai
 import pytest
-import uvicorn
 import webuiapi
 from PIL import Image
 
-from tests.studio.test_cli import home  # noqa: F401
+from tests.conftest import flat_art
 from tribute.provenance.verify import verify
 from tribute.store.schema import pictures
-from tribute.studio.easel import WAITING_MAX, Busy, Easel, Task
-from tribute.studio.web import build_app
-from tribute.studio.wiring import open_workshop
-
-
-@pytest.fixture
-def workshop(home):  # noqa: F811
-    return open_workshop()
-
-
-@pytest.fixture
-def address(workshop):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(build_app(workshop), host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture
@@ -64,12 +40,16 @@ def test_openai_draws_sealed_pictures_as_base64_and_as_urls(workshop, client):
     assert [one.id for one in client.models.list()] == [client.models.retrieve(client.models.list().data[0].id).id]
 
 
-def test_openai_streams(client):
-    events = list(client.images.generate(prompt="a fox", stream=True, partial_images=3))
-    assert [event.type for event in events] == ["image_generation.partial_image"] * 3 + ["image_generation.completed"]
-    assert [event.partial_image_index for event in events[:3]] == [0, 1, 2]
+def test_openai_streams(client, monkeypatch):
+    monkeypatch.setattr("tribute.studio.easel.VIEW_S", 0.0)
+    events = list(client.images.generate(prompt="a fox", stream=True, partial_images=3, n=4))
+    partial, finished = [event for event in events if "partial" in event.type], [event for event in events if event.type.endswith("completed")]
+    assert events == [*partial, *finished]
+    assert len(finished) == 4
+    assert 1 <= len(partial) <= 3
+    assert [event.partial_image_index for event in partial] == list(range(len(partial)))
     seen = [Image.open(io.BytesIO(base64.b64decode(event.b64_json))).convert("RGB") for event in events]
-    assert len({image.tobytes() for image in seen}) == 4
+    assert len({image.tobytes() for image in seen}) == len(events)
     assert len(list(client.images.generate(prompt="a fox", stream=True))) == 1
     with pytest.raises(openai.APIError, match=r"does not suit|consent|shorten"):
         list(client.images.generate(prompt="fox " * 200, stream=True))
@@ -87,7 +67,7 @@ async def test_openai_async(address):
         ({"prompt": ""}, openai.BadRequestError, "empty"),
         ({"prompt": "a", "n": 11}, openai.BadRequestError, "n:"),
         ({"prompt": "a", "size": "7x7"}, openai.BadRequestError, "is not drawn here"),
-        ({"prompt": "a", "model": "dall-e-2"}, openai.NotFoundError, "no model named"),
+        ({"prompt": "a", "model": "sd-9"}, openai.NotFoundError, "no model named"),
         ({"prompt": "a", "background": "transparent"}, openai.BadRequestError, "background"),
         ({"prompt": "a <style:zed>"}, openai.NotFoundError, "there is ada, bo"),
     ],
@@ -99,9 +79,40 @@ def test_openai_errors_have_their_four_keys(client, workshop, given, kind, says)
     assert stored(workshop) == 0
 
 
+def png(picture_HWC, mode="RGB"):
+    written = io.BytesIO()
+    Image.fromarray(picture_HWC, mode).save(written, "PNG")
+    return written.getvalue()
+
+
+def test_openai_edits_leave_what_is_outside_the_mask_as_it_was(workshop, client):
+    source = flat_art(64, 3)
+    mask = np.full((64, 64, 4), 255, np.uint8)
+    mask[16:48, 16:48, 3] = 0
+    made = client.images.edit(image=("a.png", png(source)), mask=("m.png", png(mask, "RGBA")), prompt="a fox", response_format="b64_json")
+    data = base64.b64decode(made.data[0].b64_json)
+    assert intact(workshop, data) == (64, 64)
+    changed = np.abs(np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int) - source).max(-1)
+    outside = np.ones((64, 64), bool)
+    outside[16:48, 16:48] = False
+    assert changed[outside].mean() < 4  # the watermark alone
+    assert changed[~outside].mean() > 20
+
+
+def test_openai_variations_and_plain_edits(workshop, client):
+    source = png(flat_art(64, 4))
+    made = client.images.create_variation(image=("a.png", source), n=2, response_format="b64_json")
+    assert len({one.b64_json for one in made.data}) == 2
+    assert intact(workshop, base64.b64decode(made.data[0].b64_json)) == (64, 64)
+    assert client.images.edit(image=("a.png", source), prompt="a red fox <style:bo>").data[0].b64_json
+    for given, says in (({"image": ("a.png", b"\x89PNG")}, "picture"), ({"image": [("a.png", source), ("b.png", source)]}, "one picture can be edited")):
+        with pytest.raises(openai.BadRequestError, match=says):
+            client.images.edit(prompt="a fox", **given)
+
+
 def test_what_openai_has_and_we_do_not_says_so(client):
-    with pytest.raises(openai.InternalServerError, match="is not here yet"):
-        client.images.edit(image=("a.png", b"\x89PNG"), prompt="a fox")
+    with pytest.raises(openai.InternalServerError, match="is not here"):
+        client.completions.create(model="x", prompt="a fox")
 
 
 def a1111(address):
@@ -144,7 +155,7 @@ def test_a1111_errors_say_what_is_wrong(workshop, address, body, status, says):
     assert answer.status_code == status
     assert says in answer.json()["detail"]
     assert stored(workshop) == 0
-    assert httpx.post(f"{address}/sdapi/v1/img2img", json={}).status_code == 501
+    assert httpx.post(f"{address}/sdapi/v1/extra-single-image", json={}).status_code == 501
 
 
 def test_one_task_is_followed_and_stopped_and_no_other(workshop, address):
@@ -175,11 +186,22 @@ def test_one_task_is_followed_and_stopped_and_no_other(workshop, address):
     assert stored(workshop) == 1
 
 
-def test_too_many_at_once_are_told_to_wait(workshop):
-    easel = Easel(workshop)
-    easel.tasks = {str(at): Task(str(at)) for at in range(WAITING_MAX)}
-    with pytest.raises(Busy, match="16 pictures wait already"):
-        easel.draw(None, "more")
+def test_img2img_with_webuiapi(workshop, address):
+    source = Image.fromarray(flat_art(64, 5))
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (16, 16, 48, 48))
+    made = a1111(address).img2img(images=[source], mask_image=mask, prompt="a fox", steps=4, denoising_strength=1.0, width=64, height=64, cfg_scale=2.0, seed=3)
+    changed = np.abs(np.asarray(made.image.convert("RGB"), int) - np.asarray(source)).max(-1)
+    assert changed[:12].mean() < 4  # the watermark alone
+    assert changed[20:44, 20:44].mean() > 20
+    bare = {"init_images": [base64.b64encode(png(flat_art(64, 5))).decode()], "prompt": "a fox", "steps": 2, "denoising_strength": 0.1}
+    assert "less than one step" in httpx.post(f"{address}/sdapi/v1/img2img", json=bare, timeout=60).json()["detail"]
+
+
+def test_a1111s_variation_seed(address):
+    body = {"prompt": "a fox", "steps": 2, "width": 64, "height": 64, "seed": 5, "subseed": 9}
+    plain, near = (httpx.post(f"{address}/sdapi/v1/txt2img", json={**body, "subseed_strength": part}, timeout=60).json()["images"][0] for part in (0.0, 0.2))
+    assert plain != near
 
 
 @pytest.fixture

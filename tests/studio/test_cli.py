@@ -4,24 +4,9 @@ import json
 
 import pytest
 
-from tests.conftest import flat_art, make_bench, save_png
+from tests.conftest import flat_art, save_png
 from tribute.records import canonical, sha256
-from tribute.store.blobs import DiskBlobs
-from tribute.store.database import Database
 from tribute.studio.cli import main
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch, tiny_folder, studio):
-    """A data folder with ada's and bo's styles on the tiny model, and no shipped starter."""
-    folder = tmp_path / "home"
-    monkeypatch.setenv("TRIBUTE_HOME", str(folder))
-    monkeypatch.setenv("TRIBUTE_MODEL", str(tiny_folder[0]))
-    monkeypatch.setattr("tribute.studio.wiring.STARTER", tmp_path / "no-starter")
-    monkeypatch.setattr("tribute.studio.wiring.open_workshop.__defaults__", (None, None))
-    folder.mkdir()
-    make_bench(tiny_folder[0], studio, Database(f"sqlite:///{folder / 'tribute.db'}"), DiskBlobs(folder / "blobs"))
-    return folder
 
 
 def run(capsys, *arguments):

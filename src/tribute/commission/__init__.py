@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, select
 
-from tribute.commission.asking import STUDENT_STEPS, Ask, artist_names, consented_styles, larger, owners_of, price_of, recipes_of
+from tribute.commission.asking import STUDENT_STEPS, Ask, artist_names, check_ask, consented_styles, larger, owners_of, price_of, recipes_of
 from tribute.commission.crediting import PENDING, Views, credited, pending_pictures, play, work_off
-from tribute.create.edit import check_strength, outside_kept
-from tribute.create.sample import Progress, check_size, enlarged, pixel_hash
+from tribute.create.edit import outside_kept
+from tribute.create.sample import Progress, enlarged, pixel_hash
 from tribute.create.trace import trace
 from tribute.credit.shapley import PLAYERS_MAX, shapley_scores
 from tribute.credit.shares import to_credits
@@ -36,8 +36,8 @@ from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
-    "STUDENT_STEPS", "Ask", "Desk", "as_svg", "commission", "credited", "keep", "larger", "owners_of", "pending_pictures", "play", "recipes_of", "vouched",
-    "work_off",
+    "STUDENT_STEPS", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "larger", "owners_of", "pending_pictures", "play", "recipes_of",
+    "vouched", "work_off",
 ]  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def commission(
     `also(connection, number, picture)` is said in the database transaction that stores a picture, so that both happen or neither.
     """
     with desk.database.reading() as connection:
+        check_ask(connection, ask, model)
         found, relied = consented_styles(connection, ask.styles, model)
         base = connection.execute(select(snapshots.c.document).where(snapshots.c.hash == (model.snapshot or ""))).scalar_one_or_none()
         names = artist_names(connection, found)
@@ -68,9 +69,6 @@ def commission(
         owners = owners_of(connection, found)
     recipes = recipes_of(ask, model, found)
     told("drawing")
-    for recipe in recipes:
-        check_size(model, recipe.width, recipe.height, recipe.enlarge)
-        check_strength(recipe)
     games = play(model, recipes, owners, desk.blobs.get, progress, watch)
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made, artist_of = [], {style.name: style.artist_id for style in found}

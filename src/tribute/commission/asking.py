@@ -9,6 +9,8 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force, terms_in_force
+from tribute.create.edit import check_strength
+from tribute.create.sample import check_prompt_fits, check_size
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
 from tribute.records import Artist, Consent, InvalidInput, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
@@ -46,8 +48,8 @@ class Ask(Record):
     skip: tuple[int, ...] = ()  # numbers of pictures, from 0, that are there already
 
 
-def consented_styles(connection: Connection, wanted: Sequence[StyleUse], model: Model) -> tuple[list[Style], list[Consent]]:
-    """The styles' records and the consents that allow them now. Raises Unknown, NotAllowed or InvalidInput."""
+def allowed_styles(connection: Connection, wanted: Sequence[StyleUse]) -> tuple[list[Style], list[Consent]]:
+    """The styles' records and the consents that allow them now. Raises Unknown or NotAllowed."""
     found, relied = [], []
     for use in wanted:
         style = get(connection, styles, Style, use.name, "style")
@@ -56,11 +58,30 @@ def consented_styles(connection: Connection, wanted: Sequence[StyleUse], model: 
         consent = allows(in_force(connection, style.artist_id), "style")
         if withdrawn or consent is None:
             raise NotAllowed(f"{artist.name} does not consent to the style {use.name!r}{f' since {withdrawn[:10]}' if withdrawn else ''}; choose another style")
-        if style.base_snapshot != model.snapshot:
-            raise InvalidInput(f"style {use.name!r} was trained for another base than model {model.name!r}; use it with its own, the starter")
         found.append(style)
         relied.append(consent)
     return found, relied
+
+
+def consented_styles(connection: Connection, wanted: Sequence[StyleUse], model: Model) -> tuple[list[Style], list[Consent]]:
+    """The same, for pictures that `model` draws. Raises InvalidInput too, for a style of another base."""
+    found, relied = allowed_styles(connection, wanted)
+    for style in found:
+        if style.base_snapshot != model.snapshot:
+            raise InvalidInput(f"style {style.name!r} was trained for another base than model {model.name!r}; use it with its own, the starter")
+    return found, relied
+
+
+def check_ask(connection: Connection, ask: Ask, model: Model | None) -> None:
+    """Raises what `commission` would of an ask that can be seen to fail beforehand; of less where the model is not loaded here."""
+    if model is None:
+        allowed_styles(connection, ask.styles)
+        return
+    found, _ = consented_styles(connection, ask.styles, model)
+    recipe = recipes_of(ask.model_copy(update={"skip": ()}), model, found)[0]
+    check_size(model, recipe.width, recipe.height, recipe.enlarge)
+    check_prompt_fits(model, recipe.prompt, recipe.negative_prompt)
+    check_strength(recipe)
 
 
 def artist_names(connection: Connection, found: Sequence[Style]) -> dict[str, str]:

@@ -56,6 +56,10 @@ class Easel:
         """The resident model's name, or nothing."""
         return self._name
 
+    def resident(self, name: str = "") -> Any:
+        """The model of that name where it is loaded already, or None."""
+        return self._model if self._name == (name or self.workshop.settings.model) else None
+
     def model(self, name: str = "") -> Any:
         """The model of that name, the studio's own by default; loaded when it is first needed. Raises Unknown for one that is not offered."""
         name = name or self.workshop.settings.model

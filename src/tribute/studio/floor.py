@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from tribute.commission import Ask, keep
+from tribute.commission import Ask, check_ask, keep
 from tribute.create.prompt import Wish, read_wish
 from tribute.ledger.book import balance_micro, creator_account
-from tribute.records import Busy, InvalidInput, Pending, Picture, utc_now
+from tribute.records import Busy, Interrupted, InvalidInput, Pending, Picture, Unknown, utc_now
 from tribute.store.database import moment
 from tribute.store.schema import gallery, jobs
 from tribute.studio.dispatch import Dispatch, Durable, Threads
@@ -43,9 +43,10 @@ class Floor:
             if self.drawn_today(person) + ask.count > allowed:
                 raise Busy(f"guests may have {allowed} pictures a day; sign up to have more")
         if ask.model and ask.model not in self.workshop.settings.offered:
-            from tribute.records import Unknown
-
             raise Unknown.of("model", ask.model, self.workshop.settings.offered)
+        resident = self.easel.resident(ask.model)
+        with self.workshop.database.reading() as connection:
+            check_ask(connection, ask, resident)
         job = self.jobs.submit(person.id, ask, most=most, parent_id=parent_id, key=key, job_id=job_id)
         if not job.ended:
             self.dispatch.send(job)
@@ -66,8 +67,6 @@ class Floor:
 
     def drawn(self, job: Job, timeout_s: float = PATIENCE_S) -> list[Picture]:
         """Waits for a job's pictures. Raises InvalidInput with the reason where it failed, Interrupted where it was cancelled."""
-        from tribute.records import Interrupted
-
         job = self.jobs.wait(job.id, timeout_s)
         if job.state == "failed":
             raise InvalidInput(job.error or "the picture could not be drawn")

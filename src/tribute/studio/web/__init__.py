@@ -27,13 +27,13 @@ from tribute.studio.floor import Floor
 from tribute.studio.likeness import Published
 from tribute.studio.people import Denied
 from tribute.studio.web import account, artists, create, explore, operator, picture
-from tribute.studio.web.access import SAFE, BodyLimit, Rates, SignIn, TooLarge, address_of, same_origin
+from tribute.studio.web.access import SAFE, BodyLimit, Rates, SignIn, address_of, same_origin
 from tribute.studio.web.render import page
 
 log = logging.getLogger("tribute.web")
 LOOPBACK = ("127.0.0.1", "localhost", "testserver")
 STATUS: dict[type[Exception], int] = {
-    SignIn: 401, Denied: 401, NotAllowed: 403, Unknown: 404, Conflict: 409, Pending: 409, InsufficientFunds: 402, Busy: 429, TooLarge: 413,
+    SignIn: 401, Denied: 401, NotAllowed: 403, Unknown: 404, Conflict: 409, Pending: 409, InsufficientFunds: 402, Busy: 429,
     Interrupted: 409, NotInstalled: 501, InvalidInput: 400, problems.NotYet: 501,
 }  # fmt: skip
 SAID = {401: "sign in first", 404: "there is nothing here", 405: "that cannot be done here"}

@@ -36,10 +36,6 @@ class SignIn(TributeError):
     """Nobody is signed in, and somebody has to be."""
 
 
-class TooLarge(TributeError):
-    """A body of more than UPLOAD_MAX bytes."""
-
-
 class Rates:
     def __init__(self) -> None:
         self.limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -159,26 +155,22 @@ class BodyLimit:
         if not said.isdigit() or int(said) > UPLOAD_MAX:
             await self._refuse(send)
             return
-        seen, begun = 0, False
+        seen, over = 0, False
 
         async def counted() -> Any:
-            nonlocal seen
+            nonlocal seen, over
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > UPLOAD_MAX:
-                raise TooLarge(f"the request is larger than {UPLOAD_MAX:,} bytes")
-            return message
+            over = over or seen > UPLOAD_MAX
+            return {"type": "http.disconnect"} if over else message
 
         async def noted(message: Any) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
+            if not over:  # whatever the application makes of a body that ended early is not told
+                await send(message)
 
-        try:
-            await self.app(scope, counted, noted)
-        except TooLarge:
-            if not begun:
-                await self._refuse(send)
+        await self.app(scope, counted, noted)
+        if over:
+            await self._refuse(send)
 
     @staticmethod
     async def _refuse(send: Any) -> None:

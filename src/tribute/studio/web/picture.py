@@ -50,6 +50,19 @@ def shares_of(floor: Floor, picture: Picture) -> list[dict[str, Any]]:
     return rows
 
 
+@router.get("/{picture_id}.png")
+def sealed(request: Request, floor: At, person: Visitor, picture_id: str) -> Response:
+    """The sealed file, for whoever keeps the picture and for the operator."""
+    picture = floor.gallery.see(person, picture_id).picture
+    if person is None or not (person.is_operator or kept_by(floor, person, picture_id)):
+        raise InsufficientFunds("the sealed file is handed over when the picture is kept; download it on its page")
+    tag = f'"{picture.file_sha256}"'
+    headers = {"ETag": tag, "Cache-Control": FOREVER, "Content-Disposition": f'attachment; filename="tribute-{picture.id}.png"'}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(floor.workshop.blobs.get(picture.file_sha256), media_type="image/png", headers=headers)
+
+
 @router.get("/{picture_id}", response_class=HTMLResponse)
 def show(request: Request, floor: At, person: Visitor, picture_id: str) -> HTMLResponse:
     hung = floor.gallery.see(person, picture_id)
@@ -83,19 +96,6 @@ def view(request: Request, floor: At, person: Visitor, picture_id: str, side: in
     written = io.BytesIO()
     opened.save(written, "WEBP", quality=92)
     return Response(written.getvalue(), media_type="image/webp", headers={"ETag": tag, "Cache-Control": FOREVER})
-
-
-@router.get("/{picture_id}.png")
-def sealed(request: Request, floor: At, person: Visitor, picture_id: str) -> Response:
-    """The sealed file, for whoever keeps the picture and for the operator."""
-    picture = floor.gallery.see(person, picture_id).picture
-    if person is None or not (person.is_operator or kept_by(floor, person, picture_id)):
-        raise InsufficientFunds("the sealed file is handed over when the picture is kept; download it on its page")
-    tag = f'"{picture.file_sha256}"'
-    headers = {"ETag": tag, "Cache-Control": FOREVER, "Content-Disposition": f'attachment; filename="tribute-{picture.id}.png"'}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return Response(floor.workshop.blobs.get(picture.file_sha256), media_type="image/png", headers=headers)
 
 
 @router.get("/{picture_id}/words", response_class=HTMLResponse)
