@@ -32,6 +32,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+	$(BIN)/python tests/browser.py
 	$(BIN)/pytest -n 2
 
 clean:

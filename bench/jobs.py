@@ -128,7 +128,7 @@ def kill(rig: Rig, kills: int, seed: int) -> dict[str, Any]:
         try:
             rig.wait_until_up(process)
             number = refill(rig, asked, number)
-            time.sleep(rng.uniform(0.0, 2.5))
+            time.sleep(rng.uniform(0.0, 6.0))  # while the model is loaded, and while pictures are drawn
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()

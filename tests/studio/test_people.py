@@ -73,7 +73,7 @@ MATRIX = {
     "GET /history": f"{SIGN} 200 200 200 200 200",
     "GET /pictures/{picture_id}": "404 404 200 404 404 200",
     "GET /pictures/{picture_id}.png": "404 404 402 404 404 200",
-    "GET /pictures/{picture_id}/leans": "404 404 501 404 404 501",
+    "GET /pictures/{picture_id}/leans": "404 404 200 404 404 200",
     "GET /pictures/{picture_id}/view.webp": "404 404 200 404 404 200",
     "GET /pictures/{picture_id}/words": f"{SIGN} 404 200 404 404 200",
     "GET /pictures/{picture_id}/heat/{number}.webp": f"{SIGN} 404 200 404 404 200",

@@ -27,6 +27,7 @@ from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, decode_
 from tribute.diffusion.balance import drawing_weights
 from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, train_denoiser
 from tribute.diffusion.features import features
+from tribute.diffusion.likeness import build_likeness
 from tribute.diffusion.student import StudentConfig, train_student
 from tribute.diffusion.text import TextConfig, end_states, tokens_of, train_text_encoder
 from tribute.diffusion.towers import Towers, TowersConfig, train_towers
@@ -35,6 +36,7 @@ from tribute.diffusion.upscaler import Upscaler, UpscalerConfig, train_upscaler
 from tribute.diffusion.wording import captions, held_out, tinted
 from tribute.records import Work
 
+LIKENESS = "likeness.safetensors"
 ADAPTER = "pytorch_lora_weights.safetensors"
 SIDE = 128  # pixels that the starter learns and draws
 RECOLOURED = 0.35  # how often a recoloured copy is drawn, to once for its work
@@ -145,6 +147,13 @@ def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None
         run, features(load_pictures(trained, read)).pooled_NF, states_MD.clone(), [[row_of[text] for text in row] for row in said],
         torch.tensor([concepts[work.concept] for work in trained]), TOWERS, TowersConfig(),
     ).save_pretrained(run / "towers")  # fmt: skip
+
+
+def likeness(run: Path, works: Sequence[Work], read: Read) -> None:
+    """Every work as a small vector, in the order of their hashes: what "am I in it?" looks through."""
+    run.mkdir(parents=True, exist_ok=True)
+    in_order = sorted(works, key=lambda work: work.hash)
+    build_likeness(features(load_pictures(in_order, read)).pooled_NF).save(run / LIKENESS)
 
 
 def frozen_text(folder: Path) -> tuple[CLIPTokenizer, Callable[[Tensor], Tensor]]:
@@ -281,6 +290,8 @@ def assemble(runs: Path, out: Path, snapshot: str) -> None:
         shutil.copyfile(runs / "student" / ADAPTER, out / "student" / ADAPTER)
     if (runs / "towers" / "towers").exists():
         Towers.from_pretrained(runs / "towers" / "towers").bfloat16().save_pretrained(out / "towers")
+    if (runs / "likeness" / LIKENESS).exists():
+        shutil.copyfile(runs / "likeness" / LIKENESS, out / LIKENESS)
     index: dict[str, Any] = {
         "_class_name": "StableDiffusionPipeline",
         "feature_extractor": [None, None],

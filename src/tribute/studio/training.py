@@ -11,6 +11,8 @@ from tribute.collection.library import export_collection, put_style
 from tribute.collection.snapshot import snapshot_works, take_snapshot
 from tribute.collection.starter import SOURCES, STYLES
 from tribute.records import InvalidInput, Snapshot, Style, Unknown, Work, sha256
+from tribute.store.database import documents
+from tribute.store.schema import works as works_table
 from tribute.studio.wiring import Workshop
 
 HANDS = {name: (source.hand_en, source.hand_zh) for name, source in SOURCES.items()}
@@ -57,6 +59,11 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
             pin(runs / f"style-{name}", snapshot)
             path = recipes.style(runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS)
             add_style(workshop, name, snapshot.hash, pinned(base), path)
+        return
+    if stage == "likeness":
+        with workshop.database.reading() as connection:
+            everything = documents(connection, works_table, Work)
+        recipes.likeness(runs / "likeness", everything, workshop.blobs.get)
         return
     snapshot, works = allowed(workshop, None)
     read = workshop.blobs.get

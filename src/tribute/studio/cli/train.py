@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-STAGES = ("basis", "autoencoder", "upscaler", "text", "towers", "denoiser", "style", "student", "assemble")
+STAGES = ("basis", "autoencoder", "upscaler", "text", "towers", "denoiser", "style", "student", "likeness", "assemble")
 
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="basis, autoencoder, upscaler, text, denoiser, style, student, assemble; in this order for a model from nothing.")
+        str, typer.Argument(help="basis, autoencoder, upscaler, text, denoiser, style, student, likeness, assemble; in this order for a model from nothing.")
     ],
     runs: Annotated[Path, typer.Option(help="Folder for the runs; said again, a recipe goes on where it stopped.")] = Path("runs"),
     style: Annotated[list[str] | None, typer.Option("--style", help="Which styles, for `style`; all of the starter's by default.")] = None,

@@ -14,7 +14,7 @@ from tribute.commission import Ask, larger
 from tribute.ledger.receipt import stored_receipt
 from tribute.ledger.refund import refund
 from tribute.ledger.verifier import layout
-from tribute.records import InsufficientFunds, InvalidInput, Picture, Style, Unknown
+from tribute.records import InsufficientFunds, InvalidInput, NotInstalled, Picture, Style, Unknown
 from tribute.store.database import get
 from tribute.store.schema import gallery, styles
 from tribute.studio.floor import Floor
@@ -79,7 +79,11 @@ def show(request: Request, floor: At, person: Visitor, picture_id: str) -> HTMLR
 def leans(request: Request, floor: At, person: Visitor, picture_id: str) -> HTMLResponse:
     """The works that look most like it among those of its styles and the base: a fragment, as it takes a moment."""
     picture = floor.gallery.see(person, picture_id).picture
-    found = closest_works(floor.workshop, floor.workshop.blobs.get(picture.file_sha256), 8, tuple(use.name for use in picture.recipe.styles))
+    data, worn = floor.workshop.blobs.get(picture.file_sha256), tuple(use.name for use in picture.recipe.styles)
+    try:
+        found = closest_works(floor.workshop, data, 8, worn)
+    except NotInstalled as error:
+        return page(request, "_works.html", works=[], names={}, missing=str(error))
     return page(request, "_works.html", works=found, names=artist_names(floor))
 
 

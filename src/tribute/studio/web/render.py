@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from fastapi import Request
@@ -26,7 +27,7 @@ YEAR_S = 31_536_000
 @cache
 def environment() -> Environment:
     made = Environment(loader=PackageLoader("tribute.studio"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
-    made.globals.update(percent=percent, money=format_minor, micro=format_micro, PPM=PPM)
+    made.globals.update(has_face=has_face, percent=percent, money=format_minor, micro=format_micro, PPM=PPM)
     return made
 
 
@@ -60,6 +61,12 @@ def page(request: Request, template: str, status: int = 200, *, person: Person |
     return answer
 
 
+@cache
+def has_face(style: str) -> bool:
+    """Whether a work of the style is shipped to choose it by."""
+    return (files("tribute.studio") / "static" / "faces" / f"{style}.webp").is_file()
+
+
 def offered_styles(floor: Floor, lang: str) -> list[dict[str, Any]]:
     """The styles that consent allows now, with their artists and prices."""
     own = floor.workshop.settings.price_minor
@@ -74,7 +81,7 @@ def offered_styles(floor: Floor, lang: str) -> list[dict[str, Any]]:
             price = max(own, agreed.price_minor if agreed else consent.price_minor)
             found.append({
                 "name": style.name, "title": style.title_zh if lang == "zh" else style.title_en, "artist": names[style.artist_id],
-                "licence": style.licence, "price": format_minor(price, consent.currency),
+                "licence": style.licence, "price": format_minor(price, consent.currency), "face": has_face(style.name),
             })  # fmt: skip
     return found
 
