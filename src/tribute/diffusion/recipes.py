@@ -28,6 +28,7 @@ from tribute.diffusion.balance import drawing_weights
 from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, train_denoiser
 from tribute.diffusion.features import features
 from tribute.diffusion.likeness import build_likeness
+from tribute.diffusion.loading import in_peft_names
 from tribute.diffusion.student import StudentConfig, train_student
 from tribute.diffusion.text import TextConfig, end_states, tokens_of, train_text_encoder
 from tribute.diffusion.towers import Towers, TowersConfig, train_towers
@@ -50,8 +51,8 @@ ENCODER = Schedule(steps=1000, batch=16, learning_rate=1e-3, warmup=50, decay=0.
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(steps=4400, batch=96, learning_rate=6e-4, warmup=100, decay=0.3, ema_half_life=100, sheet_every=1000, bfloat16=True)
-STYLE = Schedule(steps=120, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
-STUDENT = Schedule(steps=340, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
+STYLE = Schedule(steps=360, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
+STUDENT = Schedule(steps=700, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
@@ -230,17 +231,19 @@ def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands
     model.save_pretrained(run / "unet")
 
 
-def style(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands) -> Path:
-    """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file."""
+def style(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands, start: Path | None = None) -> Path:
+    """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file. `start`: an earlier adapter to go on from."""
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
     trained, _ = split(works)
     examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, variants=0, seed=STYLE.seed)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
-    return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], STYLE, StyleConfig())
+    return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], STYLE, StyleConfig(), start)
 
 
-def student(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, styles: dict[str, Path], hands: Hands) -> Path:
+def student(
+    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, styles: dict[str, Path], hands: Hands, start: Path | None = None
+) -> Path:  # fmt: skip
     """The few-step student of the base in `base`, taught with and without the adapters `styles`; returns its safetensors file."""
     from safetensors.torch import load_file
 
@@ -248,8 +251,8 @@ def student(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: 
     examples = cached_examples(base, works, read, parts, tokenizer, hands)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
     for name, path in styles.items():
-        model.load_lora_adapter(load_file(path), prefix="unet", adapter_name=name)
-    return train_student(run, model, list(styles), examples, encode, tokens_of(tokenizer, [""])[0], STUDENT, StudentConfig())
+        model.load_lora_adapter(in_peft_names(load_file(path)), prefix="unet", adapter_name=name)
+    return train_student(run, model, list(styles), examples, encode, tokens_of(tokenizer, [""])[0], STUDENT, StudentConfig(), start)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
-from tribute.diffusion.adapters import StyleConfig
+from tribute.diffusion.adapters import StyleConfig, begin_with
 from tribute.diffusion.denoiser import Examples, build_scheduler, draw_batch
 from tribute.diffusion.training import Schedule, train
 
@@ -65,13 +65,14 @@ def wanted_velocity(latent_BCHW: Tensor, landed_BCHW: Tensor, here: tuple[Tensor
 
 def train_student(
     run: Path, denoiser: UNet2DConditionModel, styles: Sequence[str], examples: Examples, encode: Callable[[Tensor], Tensor], empty_ids_T: Tensor,
-    schedule: Schedule, config: StudentConfig,
+    schedule: Schedule, config: StudentConfig, start: Path | None = None,
 ) -> Path:  # fmt: skip
     """Distils `denoiser`, on which adapters named `styles` are loaded; writes pytorch_lora_weights.safetensors in `run`."""
     torch.manual_seed(schedule.seed)
     denoiser.requires_grad_(False)
     targets = list(StyleConfig().targets)
     denoiser.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, init_lora_weights="gaussian", target_modules=targets), adapter_name=NAME)
+    begin_with(denoiser, NAME, start)
     parameters = {name: value for name, value in denoiser.named_parameters() if f".{NAME}." in name}
     scheduler = build_scheduler()
     times = student_times(scheduler, config.steps)

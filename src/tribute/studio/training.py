@@ -45,6 +45,10 @@ def pinned(run: Path) -> str:
 
 def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: tuple[str, ...], output: Path, start: Path | None = None) -> None:
     """Runs a recipe, or for `assemble` writes the model with its adapters, collection and terms to `output`."""
+
+    def earlier(run: str) -> Path | None:
+        return start / run / recipes.ADAPTER if start else None
+
     parts = runs / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     if stage == "assemble":
@@ -57,7 +61,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
             snapshot, works = allowed(workshop, name)
             base = runs / "denoiser"
             pin(runs / f"style-{name}", snapshot)
-            path = recipes.style(runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS)
+            path = recipes.style(runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, start=earlier(f"style-{name}"))
             add_style(workshop, name, snapshot.hash, pinned(base), path)
         return
     if stage == "likeness":
@@ -80,7 +84,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         base = runs / "denoiser"
         adapters = {name: runs / f"style-{name}" / recipes.ADAPTER for name in STYLES}
         there = {name: path for name, path in adapters.items() if path.exists()}
-        recipes.student(runs / "student", works, read, parts=parts, base=base, styles=there, hands=HANDS)
+        recipes.student(runs / "student", works, read, parts=parts, base=base, styles=there, hands=HANDS, start=earlier("student"))
     elif stage == "text":
         recipes.text(runs / "text", works, read)
         for name in ("tokenizer", "text_encoder"):
