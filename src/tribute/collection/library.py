@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,15 @@ def withdraw_artist(database: Database, blobs: Blobs, artist_id: str, reason: st
         "consents": [consent.hash for consent in said],
         "styles": [{"name": style.name, "adapters_sha256": adapters[style.name], "snapshot": style.snapshot} for style in gone],
     }
+
+
+def finish_leaving(database: Database, blobs: Blobs, exists: Callable[[str], bool]) -> None:
+    """Deletes the adapters of withdrawn styles that are still there, because whoever withdrew them was killed in between."""
+    with database.reading() as connection:
+        gone = list(documents(connection, styles, Style, styles.c.withdrawn.is_not(None)))
+        left = [digest for style in gone if exists(style.adapter_sha256) for digest in adapters_of(connection, style)]
+    for digest in left:
+        blobs.delete(digest)
 
 
 def licence_counts(found: Iterable[Work]) -> dict[tuple[str, str, str], int]:

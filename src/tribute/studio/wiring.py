@@ -100,7 +100,7 @@ def open_workshop(settings: Settings | None = None, starter: Path | None = START
     """Opens or makes the data folder, and takes over the shipped collection the first time. Raises InvalidInput for bad settings."""
     from pydantic import ValidationError
 
-    from tribute.collection.library import install_collection
+    from tribute.collection.library import finish_leaving, install_collection
 
     try:
         settings = settings or Settings()
@@ -116,4 +116,5 @@ def open_workshop(settings: Settings | None = None, starter: Path | None = START
     blobs = DiskBlobs(home / "blobs")
     if starter is not None and (starter / "collection.json").is_file():
         install_collection(database, blobs, starter)
+    finish_leaving(database, blobs, lambda digest: blobs.path(digest).exists())
     return Workshop(settings, home, database, blobs)
