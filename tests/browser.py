@@ -26,7 +26,7 @@ def chromium() -> str | None:
 
 def install() -> str:
     """Makes sure that there is one. Raises RuntimeError where neither way works, saying what to do."""
-    ways = [[sys.executable, "-m", "playwright", "install", "--with-deps", "chromium"]]
+    ways = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if shutil.which("apt-get") and os.geteuid() == 0:
         ways += [["apt-get", "install", "-y", "-q", "chromium"], ["sh", "-c", "apt-get update -q && apt-get install -y -q chromium"]]
     for way in ways:
