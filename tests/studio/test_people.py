@@ -121,7 +121,7 @@ MATRIX = {
     "GET /api/v1/artists/{artist_id}/consents": "200 200 200 200 200 200",
     "POST /api/v1/artists/{artist_id}/consents": "401 403 403 403 201 201",
     "GET /api/v1/artists/{artist_id}/statements": "401 403 403 403 200 200",
-    "POST /api/v1/jobs": "202 202 202 202 202 202",
+    "POST /api/v1/jobs": "401 202 202 202 202 202",
     "GET /api/v1/jobs": "401 200 200 200 200 200",
     "GET /api/v1/jobs/{job_id}": "401 404 200 404 404 200",
     "DELETE /api/v1/jobs/{job_id}": "401 404 200 404 404 200",

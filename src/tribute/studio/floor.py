@@ -17,7 +17,7 @@ from tribute.store.database import moment
 from tribute.store.schema import gallery, jobs
 from tribute.studio.dispatch import Dispatch, Durable, Threads
 from tribute.studio.easel import Easel
-from tribute.studio.gallery import Gallery, kept_key
+from tribute.studio.gallery import Gallery, kept_key, times_kept
 from tribute.studio.jobs import WAITING_EACH, WAITING_GUEST, Job, Jobs
 from tribute.studio.people import People, Person
 from tribute.studio.wiring import Workshop
@@ -77,11 +77,12 @@ class Floor:
         return [hung.picture for hung in self.gallery.of_ids(self.people.of_id(job.person_id), job.pictures)]
 
     def keep(self, person: Person, picture: Picture, key: str | None = None) -> tuple[bytes, dict[str, Any], bool]:
-        """Pays for a picture and hands it over. Without `key`, a person who keeps it already pays nothing more."""
+        """Pays for a picture and hands it over. Without `key`, a person who keeps it already pays nothing more, and one who gave it back pays anew."""
         if key is None:
             with self.workshop.database.reading() as connection:
-                held = kept_key(connection, person, picture.id)
-            return keep(self.workshop.desk(), picture, person.name, held)
+                held, before = kept_key(connection, person, picture.id), times_kept(connection, person, picture.id)
+            first = f"download:{person.name}:{picture.id}"
+            return keep(self.workshop.desk(), picture, person.name, held or (f"{first}:{before + 1}" if before else first))
         return keep(self.workshop.desk(), picture, person.name, f"download:{person.name}:{key}")
 
     def file_for(self, person: Person, picture: Picture) -> bytes:

@@ -150,11 +150,20 @@ class Gallery:
                 connection.execute(update(gallery).where(gallery.c.picture_id == row.picture_id).values(published=None))
 
 
-def kept_key(connection: Connection, person: Person, picture_id: str) -> str | None:
-    """The key of the download with which this person keeps a picture, if they did and were not given their money back."""
+def _downloads(connection: Connection, person: Person, picture_id: str) -> list[str]:
     query = select(receipts.c.key).join(transactions, transactions.c.key == receipts.c.key).where(receipts.c.picture_id == picture_id)
     mine = transactions.c.memo.contains(f'"creator":"{person.name}"', autoescape=True)
-    for key in connection.execute(query.where(mine).order_by(transactions.c.seq)).scalars():
+    return list(connection.execute(query.where(mine).order_by(transactions.c.seq)).scalars())
+
+
+def times_kept(connection: Connection, person: Person, picture_id: str) -> int:
+    """How often this person paid for a picture, given back or not."""
+    return len(_downloads(connection, person, picture_id))
+
+
+def kept_key(connection: Connection, person: Person, picture_id: str) -> str | None:
+    """The key of the download with which this person keeps a picture, if they did and were not given their money back."""
+    for key in _downloads(connection, person, picture_id):
         if connection.execute(select(transactions.c.seq).where(transactions.c.key == refund_key(key))).first() is None:
             return str(key)
     return None

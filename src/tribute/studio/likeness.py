@@ -12,10 +12,12 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import select
 
+from tribute.collection.consent import allows, in_force
 from tribute.collection.picture import open_picture
 from tribute.collection.starter import SOURCES
-from tribute.records import NotInstalled, Work
-from tribute.store.schema import works
+from tribute.records import Artist, NotAllowed, NotInstalled, Work
+from tribute.store.database import get
+from tribute.store.schema import artists, works
 from tribute.studio.wiring import STARTER
 
 if TYPE_CHECKING:
@@ -68,6 +70,20 @@ def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[
         similarity = float(similarity_N[at])
         found.append({"work": work, "similarity": similarity, "sure": similarity >= SURE, "shown": workshop.blobs.path(work.picture_sha256).exists()})
     return found[:count]
+
+
+def check_source(workshop: Workshop, data: bytes) -> None:
+    """Raises NotAllowed for a picture to draw over that is a work, or a near copy of one, whose artist does not allow that; where works can be looked for."""
+    if not (STARTER / FILE).is_file():
+        return
+    first = next(iter(closest_works(workshop, data, 1)), None)
+    if first is None or not first["sure"]:
+        return
+    work: Work = first["work"]
+    with workshop.database.reading() as connection:
+        if allows(in_force(connection, work.artist_id), "image_to_image") is None:
+            artist = get(connection, artists, Artist, work.artist_id, "artist")
+            raise NotAllowed(f"this picture is {work.title!r} by {artist.name}, or a near copy of it; they do not allow drawing over their works")
 
 
 class Published:

@@ -25,6 +25,7 @@ from tribute.store.schema import styles as styles_table
 from tribute.studio.api.problems import NotYet
 from tribute.studio.floor import Floor
 from tribute.studio.jobs import Job
+from tribute.studio.likeness import check_source
 from tribute.studio.people import Person
 from tribute.studio.web.access import At, Creator
 from tribute.studio.web.create import size_of
@@ -153,8 +154,9 @@ def fields_of(floor: Floor, body: dict[str, Any], kind: type[Txt2Img]) -> tuple[
 def source_fields(floor: Floor, given: Img2Img, fields: dict[str, Any]) -> dict[str, Any]:
     model = floor.easel.model(fields["model"])
     width, height = (fields.get(side) or model.native * model.enlarges for side in ("width", "height"))
-    put = floor.workshop.blobs.put
-    more: dict[str, Any] = {"source_sha256": put(as_source(picture_in(given.init_images[0], "init_images"), "init_images", width, height))}
+    put, data = floor.workshop.blobs.put, picture_in(given.init_images[0], "init_images")
+    check_source(floor.workshop, data)
+    more: dict[str, Any] = {"source_sha256": put(as_source(data, "init_images", width, height))}
     more["strength"] = given.denoising_strength
     if given.mask:
         mask = as_mask(picture_in(given.mask, "mask"), "mask", width, height)

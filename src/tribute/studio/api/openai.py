@@ -23,6 +23,7 @@ from tribute.records import InvalidInput, Picture, TributeError, Unknown
 from tribute.studio.api.problems import NotYet
 from tribute.studio.floor import PATIENCE_S, Floor
 from tribute.studio.jobs import Job
+from tribute.studio.likeness import check_source
 from tribute.studio.people import Person
 from tribute.studio.web.access import At, Creator
 from tribute.studio.web.create import size_of
@@ -165,6 +166,7 @@ def generations(request: Request, floor: At, person: Creator, given: Generate) -
 
 def over(floor: Floor, given: Generate, image: bytes, mask: bytes | None, strength: float) -> dict[str, Any]:
     """The fields of an ask that draws over `image`, where `mask` is transparent or the picture itself is."""
+    check_source(floor.workshop, image)
     model = floor.easel.model(model_of(floor, given.model))
     side = model.native * model.enlarges
     sizes = sizes_of(floor, given) or {"width": side, "height": side}

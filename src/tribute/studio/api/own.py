@@ -20,7 +20,7 @@ from tribute.store.database import documents, get
 from tribute.store.schema import artists, gallery, receipts, styles, transactions, works
 from tribute.studio.gallery import Hung, kept_key
 from tribute.studio.jobs import Job
-from tribute.studio.web.access import At, Creator, Drawer, Guest, Visitor, address_of, artist_or_operator
+from tribute.studio.web.access import At, Creator, Guest, Visitor, address_of, artist_or_operator
 from tribute.studio.web.artists import set_consent, statements_of
 from tribute.studio.web.create import own_job
 
@@ -145,7 +145,7 @@ def statements(floor: At, person: Creator, artist_id: Slug) -> list[Statement]:
 
 
 @router.post("/jobs", status_code=202)
-def ask(floor: At, person: Drawer, wanted: Wanted, key: MaybeKey = None) -> dict[str, Any]:
+def ask(floor: At, person: Guest, wanted: Wanted, key: MaybeKey = None) -> dict[str, Any]:
     """Accepts a job. Said again with the same Idempotency-Key, it is the same job."""
     fields = wanted.model_dump(exclude={"prompt"}, exclude_none=True)
     return job_document(floor.submit(person, floor.wish(wanted.prompt, **fields), key=key))

@@ -17,6 +17,7 @@ from tribute.store.schema import gallery
 from tribute.studio.floor import Floor
 from tribute.studio.gallery import Hung
 from tribute.studio.jobs import Job
+from tribute.studio.likeness import check_source
 from tribute.studio.people import Person
 from tribute.studio.web.access import At, Drawer, Guest, Visitor, set_session
 from tribute.studio.web.render import fragment, lang_of, offered_styles, page
@@ -139,6 +140,7 @@ def size_of(floor: Floor, size: str, model_name: str = "") -> dict[str, int]:
 
 def over(floor: Floor, data: bytes, name: str, fields: dict[str, Any], strength: float) -> dict[str, Any]:
     """The fields of an ask that draws over an uploaded picture."""
+    check_source(floor.workshop, data)
     model = floor.easel.model(fields.get("model", ""))
     width, height = (int(fields.get(side, model.native * model.enlarges)) for side in ("width", "height"))
     return {"source_sha256": floor.workshop.blobs.put(as_source(data, name, width, height)), "strength": strength}

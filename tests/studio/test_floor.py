@@ -1,0 +1,93 @@
+"""What all faces share: keeping and giving back, models that come and go, works that nobody may draw over."""
+
+import gc
+import io
+import weakref
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.studio.conftest import drawn
+from tests.tiny import make_model
+from tribute.diffusion.likeness import build_likeness
+from tribute.ledger.refund import refund
+from tribute.records import InsufficientFunds, NotAllowed, Unknown
+from tribute.studio.floor import open_floor
+from tribute.studio.gallery import kept_key
+from tribute.studio.likeness import check_source, closest_works
+from tribute.studio.wiring import open_workshop
+
+
+def test_a_picture_given_back_can_be_kept_again_and_is_paid_once_each_time(house):
+    mei = house.people.named("mei")
+    (picture,) = drawn(house, mei, width=64, height=64, steps=1, guidance=1.0)
+    before = house.balance_micro(mei)
+    for times in (1, 2):
+        assert [house.keep(mei, picture)[2] for _ in range(3)] == [True, False, False]
+        with house.workshop.database.reading() as connection:
+            key = kept_key(connection, mei, picture.id)
+        assert before - house.balance_micro(mei) == 50 * 10**6
+        refund(house.workshop.database, key, "test", 7)
+        assert before == house.balance_micro(mei), times
+    with pytest.raises(InsufficientFunds):
+        house.keep(house.people.named("lu"), picture)
+
+
+def test_another_models_memory_is_given_back(home, tmp_path, monkeypatch):
+    other = make_model(tmp_path / "other", "sd2")
+    monkeypatch.setenv("TRIBUTE_MODELS", str(other))
+    floor = open_floor(open_workshop())
+    first = weakref.ref(floor.easel.model().pipeline.unet)
+    assert floor.easel.model(str(other)).folder == other
+    gc.collect()
+    assert first() is None
+    with pytest.raises(Unknown, match="no model named"):
+        floor.easel.model("elsewhere")
+
+
+def png(picture_HWC):
+    written = io.BytesIO()
+    Image.fromarray(picture_HWC).save(written, "PNG")
+    return written.getvalue()
+
+
+def test_a_work_is_found_and_cannot_be_drawn_over_without_its_artists_word(client, floor, workshop, monkeypatch):
+    """Vectors by a stand-in for the network that looks at eight by eight colours; the rest is real."""
+    from types import SimpleNamespace
+
+    from tribute.records import Work
+    from tribute.store.database import documents
+    from tribute.store.schema import works
+
+    def features(pictures_NHWC):
+        import torch
+
+        small = [np.asarray(Image.fromarray(one).resize((8, 8)), np.float32).ravel() / 255 for one in pictures_NHWC]
+        return SimpleNamespace(pooled_NF=torch.from_numpy(np.stack(small)))
+
+    rng = np.random.default_rng(1)
+    with workshop.database.reading() as connection:
+        hashes = sorted(work.hash for work in documents(connection, works, Work))
+    pictures = rng.integers(0, 255, (len(hashes), 128, 128, 3), dtype=np.uint8)
+    pictures = np.stack([np.asarray(Image.fromarray(one).resize((6, 6)).resize((128, 128), Image.Resampling.NEAREST)) for one in pictures])
+    likeness = build_likeness(features(pictures).pooled_NF, components=5)
+    monkeypatch.setattr("tribute.diffusion.likeness.features", features)
+    monkeypatch.setattr("tribute.studio.likeness.shipped", lambda: (likeness, hashes))
+    found = closest_works(workshop, png(pictures[3]), 3)
+    assert found[0]["work"].hash == hashes[3]
+    assert found[0]["sure"]
+    assert found[0]["similarity"] > found[1]["similarity"]
+    page = client.post("/am-i-in-it", files={"picture": ("x.png", png(pictures[3]))}).text
+    assert "Yes: this very picture" in page
+    assert found[0]["work"].title in page
+    shipped = workshop.home / "starter"
+    shipped.mkdir()
+    (shipped / "likeness.safetensors").write_bytes(b"there")
+    monkeypatch.setattr("tribute.studio.likeness.STARTER", shipped)
+    refused = client.post("/create", data={"prompt": "a fox", "count": "1"}, files={"source": ("x.png", png(pictures[3]))})
+    assert refused.status_code == 403
+    assert "do not allow drawing over" in refused.text
+    with pytest.raises(NotAllowed):
+        check_source(workshop, png(pictures[3]))
+    check_source(workshop, png(255 - pictures[3]))
