@@ -2,7 +2,7 @@
 
 python bench/influence.py --home HOME --base FOLDER [--style micah] [--works 48] [--subsets 64] [--seeds 3]
 
-Trains a small adapter on each of 64 random halves of 48 works of one style, three seeds each: 192 trainings of a few seconds.
+Trains a small adapter on each of 64 random halves of 48 works of one style, three seeds each: 192 trainings of some seconds.
 For each target (held-out works, and pictures drawn by the adapter of all 48) a method's score of a subset is the sum over its works; the
 figure is the rank correlation between those and minus the target's loss under each subset's adapter, mean over targets, with a 95%
 interval by bootstrap over subsets. λ is chosen on half of the subsets, the figure is of the other half. The ceiling is what the
@@ -29,13 +29,13 @@ from tribute.diffusion import recipes
 from tribute.diffusion.autoencoder import PatchBasis
 from tribute.diffusion.denoiser import build_scheduler
 from tribute.diffusion.text import tokens_of
-from tribute.diffusion.training import generator_at
+from tribute.diffusion.training import generator_at, multiplies_in_bfloat16
 from tribute.records import Work
 from tribute.store.database import documents
 from tribute.store.schema import works
 from tribute.studio.wiring import STARTER, Settings, open_workshop
 
-RANK, STEPS, BATCH, RATE = 4, 10, 8, 3e-3
+RANK, STEPS, BATCH, RATE = 4, 12, 16, 4e-3
 LEVELS, HELD, MADE = 8, 8, 6
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -60,11 +60,15 @@ class Rig:
         self.scheduler = build_scheduler()
         self.base = base
 
-    def adapter(self, rows: list[int], seed: int, steps: int = STEPS) -> tuple[Any, list[Any]]:
-        """The network wearing an adapter trained on those works alone."""
+    def network(self) -> Any:
+        unet = UNet2DConditionModel.from_pretrained(self.base / "unet").float().to(memory_format=torch.channels_last)
+        return unet.requires_grad_(False)
+
+    def adapter(self, unet: Any, rows: list[int], seed: int, steps: int = STEPS) -> list[Any]:
+        """Has the network wear a new adapter, trained on those works alone; returns its weights."""
+        if hasattr(unet, "peft_config"):
+            unet.delete_adapters("default")
         torch.manual_seed(seed)
-        unet = UNet2DConditionModel.from_pretrained(self.base / "unet", torch_dtype=torch.float32).to(memory_format=torch.channels_last)
-        unet.requires_grad_(False)
         unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
         parameters = [value for value in unet.parameters() if value.requires_grad]
         optimiser = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.98))
@@ -75,11 +79,12 @@ class Rig:
             generator = generator_at(seed, step)
             at_B = mine[torch.randint(len(mine), (BATCH,), generator=generator)]
             level_B = ((torch.arange(BATCH) + torch.rand(1, generator=generator)) / BATCH * 1000).long().clamp(max=999)
-            loss = self.losses(unet, self.latents_NCHW[at_B], self.states_NTD[at_B], level_B, generator).mean()
+            with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16()):
+                loss = self.losses(unet, self.latents_NCHW[at_B], self.states_NTD[at_B], level_B, generator).mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        return unet, parameters
+        return parameters
 
     def losses(self, unet: Any, latents_BCHW: Tensor, states_BTD: Tensor, level_B: Tensor, generator: torch.Generator) -> Tensor:
         noise_BCHW = torch.randn(latents_BCHW.shape, generator=generator)
@@ -91,11 +96,9 @@ class Rig:
     def measured(self, unet: Any) -> Tensor:
         """Loss_M of every target, over the same noise levels and noise."""
         level_K = ((torch.arange(LEVELS) + 0.5) / LEVELS * 1000).long()
-        rows = []
-        for latent_CHW, states_TD in zip(self.target_latents_MCHW, self.target_states_MTD, strict=True):
-            latents, states = latent_CHW.expand(LEVELS, -1, -1, -1), states_TD.expand(LEVELS, -1, -1)
-            rows.append(self.losses(unet, latents, states, level_K, torch.Generator().manual_seed(5)).mean())
-        return torch.stack(rows)
+        count = len(self.target_latents_MCHW)
+        latents, states = (value.repeat_interleave(LEVELS, 0) for value in (self.target_latents_MCHW, self.target_states_MTD))
+        return self.losses(unet, latents, states, level_K.repeat(count), torch.Generator().manual_seed(5)).view(count, LEVELS).mean(1)
 
     @torch.no_grad()
     def draw(self, unet: Any) -> None:
@@ -138,7 +141,8 @@ def figure(scores_MN: Tensor, masks_SN: Tensor, fit_SM: Tensor) -> tuple[float, 
 def main(given: argparse.Namespace) -> None:
     rig = Rig(given.home, given.base, given.style, given.works)
     began = time.perf_counter()
-    unet, parameters = rig.adapter(list(range(given.works)), 0, 2 * STEPS)
+    unet, other = rig.network(), rig.network()
+    parameters = rig.adapter(unet, list(range(given.works)), 0, 2 * STEPS)
     rig.draw(unet)
     generator = torch.Generator().manual_seed(9)
     masks_SN = torch.stack([torch.randperm(given.works, generator=generator) < given.works // 2 for _ in range(given.subsets)])
@@ -146,8 +150,8 @@ def main(given: argparse.Namespace) -> None:
     for subset in tqdm(range(given.subsets), desc="subsets"):
         for seed in range(given.seeds):
             if (subset, seed) not in done:
-                trained, _ = rig.adapter(masks_SN[subset].nonzero()[:, 0].tolist(), 100 + seed)
-                done[subset, seed] = rig.measured(trained)
+                rig.adapter(other, masks_SN[subset].nonzero()[:, 0].tolist(), 100 + seed)
+                done[subset, seed] = rig.measured(other)
         torch.save(done, given.cache)
     trained_s = time.perf_counter() - began
     loss_ESM = torch.stack([torch.stack([done[subset, seed] for subset in range(given.subsets)]) for seed in range(given.seeds)])
