@@ -101,7 +101,7 @@ def main(out: Path, home: Path | None) -> None:
         (folder / "blobs").mkdir(parents=True)
         shutil.copytree(home / "blobs", folder / "blobs", dirs_exist_ok=True)
     floor = open_floor(open_workshop(Settings(home=folder)), accounts=True)
-    floor.dispatch.open(floor.easel.work)
+    floor.dispatch.open(floor.easel.work, floor.easel.rest)
     there = settled(floor)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

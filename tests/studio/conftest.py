@@ -42,7 +42,7 @@ def workshop(home):
 def floor(workshop):
     """Open to its owner; jobs are drawn by the twin."""
     made = open_floor(workshop)
-    made.dispatch.open(made.easel.work)
+    made.dispatch.open(made.easel.work, made.easel.rest)
     yield made
     made.dispatch.close()
 
@@ -51,7 +51,7 @@ def floor(workshop):
 def house(workshop):
     """The same with accounts: op, mei, lu, and ada the artist; mei has money."""
     made = open_floor(workshop, accounts=True)
-    made.dispatch.open(made.easel.work)
+    made.dispatch.open(made.easel.work, made.easel.rest)
     for name, role, artist in (("op", "operator", None), ("mei", "creator", None), ("lu", "creator", None), ("ada", "artist", "ada-artist")):
         made.people.add(name, PASSWORD, role, artist)
     top_up(workshop.database, "mei", 10_00, "CNY", secrets.token_hex(4))

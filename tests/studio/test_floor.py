@@ -2,6 +2,7 @@
 
 import gc
 import io
+import time
 import weakref
 
 import numpy as np
@@ -32,6 +33,19 @@ def test_a_picture_given_back_can_be_kept_again_and_is_paid_once_each_time(house
         assert before == house.balance_micro(mei), times
     with pytest.raises(InsufficientFunds):
         house.keep(house.people.named("lu"), picture)
+
+
+def test_slow_credit_is_worked_off_when_nobody_waits(house, monkeypatch):
+    monkeypatch.setattr("tribute.commission.PLAYERS_MAX", 1)
+    mei = house.people.named("mei")
+    (picture,) = drawn(house, mei, "a fox <style:ada> <style:bo>", width=64, height=64, steps=1, guidance=1.0)
+    assert picture.credits is None or picture.credits.method
+    for _ in range(200):
+        credits = house.gallery.see(mei, picture.id).picture.credits
+        if credits is not None:
+            break
+        time.sleep(0.1)
+    assert sum(share.share_ppm for share in credits.shares) == 1_000_000
 
 
 def test_another_models_memory_is_given_back(home, tmp_path, monkeypatch):

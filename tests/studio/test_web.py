@@ -59,6 +59,12 @@ def test_headers_are_strict_and_health_is_true(client):
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+def test_health_tells_what_is_down(client, floor, monkeypatch):
+    monkeypatch.setattr(type(floor.workshop.blobs), "get", lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()["ok"], answer.json()["problem"]) == (503, False, "the disk is gone")
+
+
 def test_vary_upscale_and_remix_make_pictures_of_a_picture(client, floor):
     owner = floor.people.owner()
     (first,) = drawn(floor, owner, "a fox", width=64, height=64, steps=2, guidance=1.0)

@@ -27,6 +27,7 @@ from tribute.diffusion.adapters import StyleConfig
 
 LARGEST = 100_000_000  # parameters; above it a second copy of the network costs more than it saves
 RANKS = 32
+KEPT = 8  # networks on disk: a base with and without its student, a few widths each
 
 
 class _Sided(nn.Module):
@@ -100,6 +101,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tribute" / "engines"
 
 
+def prune(cache: Path, keep: int = KEPT) -> None:
+    """Deletes the networks, traced and compiled, that were used least lately; `keep` of each stay."""
+    for folder, ending in ((cache, ".xml"), (cache / "compiled", ".blob")):
+        by_use = sorted(folder.glob(f"*{ending}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in by_use[keep:]:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".bin").unlink(missing_ok=True)
+
+
 class Engine:
     """Stands in for `denoiser.forward` between `attach` and `detach`."""
 
@@ -168,7 +178,9 @@ class Engine:
             denoiser = self._with_merged()
             path = self.cache / f"{self._hash(denoiser, ov.__version__)}.xml"
             network = core.read_model(path) if path.is_file() else self._convert(denoiser, path)
-            compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if self.dtype == torch.bfloat16 else "f32"})
+            path.touch()  # used now, so not pruned
+            precision = "bf16" if self.dtype == torch.bfloat16 else "f32"
+            compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": precision, "CACHE_DIR": str(self.cache / "compiled")})
             self.requests[self.merged, self.ranks] = compiled.create_infer_request()
         return self.requests[self.merged, self.ranks]
 
@@ -214,6 +226,7 @@ class Engine:
         ov.save_model(network, beside, compress_to_fp16=False)
         os.replace(beside.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(beside, path)
+        prune(self.cache)
         return network
 
     def covers_adapters(self) -> bool:

@@ -28,8 +28,8 @@ Work = Callable[[str], None]
 class Dispatch(Protocol):
     worker: str
 
-    def open(self, work: Work | None) -> None:
-        """Begins to hand out jobs to `work`; without it, jobs are sent and others draw them."""
+    def open(self, work: Work | None, rest: Callable[[], None] = lambda: None) -> None:
+        """Begins to hand out jobs to `work`; without it, jobs are sent and others draw them. `rest` is said when nobody waits."""
         ...
 
     def send(self, job: Job) -> None:
@@ -47,16 +47,17 @@ class Threads:
         self._there, self._over = threading.Event(), False
         self._thread: threading.Thread | None = None
 
-    def open(self, work: Work | None) -> None:
+    def open(self, work: Work | None, rest: Callable[[], None] = lambda: None) -> None:
         if work is not None:
             self.jobs.abandoned(set())
-            self._thread = threading.Thread(target=self._run, args=(work,), daemon=True, name="worker")
+            self._thread = threading.Thread(target=self._run, args=(work, rest), daemon=True, name="worker")
             self._thread.start()
 
-    def _run(self, work: Work) -> None:
+    def _run(self, work: Work, rest: Callable[[], None]) -> None:
         while not self._over:
             job_id = self.jobs.next_turn()
             if job_id is None:
+                rest()
                 self._there.wait(0.5)
                 self._there.clear()
             else:
@@ -85,7 +86,7 @@ class Durable:
         self._dbos: Any = None
         self._draw: Any = None
 
-    def open(self, work: Work | None) -> None:
+    def open(self, work: Work | None, rest: Callable[[], None] = lambda: None) -> None:
         from dbos import DBOS
 
         if not self.fleet:
@@ -118,6 +119,7 @@ class Durable:
             self.look_after()
             self._keeper = threading.Thread(target=self._keep, daemon=True, name="keeper")
             self._keeper.start()
+            threading.Thread(target=self._rest, args=(rest,), daemon=True, name="rest").start()
 
     def _hold(self) -> None:
         """Raises Conflict where another studio works on this data folder."""
@@ -158,6 +160,14 @@ class Durable:
                 self.look_after()
             except Exception:  # a database that is down for a while is no reason to stop looking
                 log.exception("the worker could not look after its jobs; it tries again")
+
+    def _rest(self, rest: Callable[[], None]) -> None:
+        while not self._over.wait(BEAT_S):
+            try:
+                if self.jobs.next_turn() is None:
+                    rest()
+            except Exception:
+                log.exception("what waited for a quiet moment failed; it is tried again")
 
     def close(self) -> None:
         self._over.set()

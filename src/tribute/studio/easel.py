@@ -50,6 +50,7 @@ class Easel:
         self._model: Any = None
         self._name = ""
         self._loading = threading.Lock()
+        self._owing = True  # whether pictures may wait for their credit: looked up once, then whenever one was made
 
     @property
     def loaded(self) -> str:
@@ -90,6 +91,20 @@ class Easel:
             log.exception("job %s failed", job.id)
             self.jobs.end(job.id, self.worker, "failed", "something went wrong in the studio; its operator can find it in the log under this job's id")
 
+    def rest(self) -> None:
+        """When nobody waits: works off the credit of one picture that is pending."""
+        from tribute.commission import pending_pictures, work_off
+
+        if not self._owing:
+            return
+        waits = [one for one in pending_pictures(self.workshop.database) if self._name and one.recipe.model_sha256 == self._model.sha256]
+        self._owing = len(waits) > 1
+        for picture in waits[:1]:
+            try:
+                work_off(self.workshop.database, self.workshop.blobs, self._model, picture)
+            except TributeError:
+                log.exception("the credit of picture %s could not be worked off", picture.id)
+
     def _draw(self, job: Job) -> None:
         from tribute.commission import commission
 
@@ -120,7 +135,8 @@ class Easel:
         def also(connection: Connection, number: int, picture: Picture) -> None:
             self.jobs.keep_picture(connection, job, self.worker, number, picture)
 
-        commission(self.workshop.desk(), self.model(ask.model), ask, progress, staged, watch, also)
+        made = commission(self.workshop.desk(), self.model(ask.model), ask, progress, staged, watch, also)
+        self._owing = self._owing or any(picture.credits is None for picture in made)
 
 
 def places_of(connection: Connection, job_id: str) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def studio(
         raise InvalidInput(f"which names is the studio reached by at {host}? give each with --name, such as --name studio.example.org")
     if not draw and workshop.database.url.get_backend_name() != "postgresql":
         raise InvalidInput("without PostgreSQL the studio itself draws; leave --no-draw out, or set TRIBUTE_DATABASE")
-    floor.dispatch.open(floor.easel.work if draw else None)
+    floor.dispatch.open(floor.easel.work if draw else None, floor.easel.rest)
     page = f"http://{host}:{port}/"
     typer.echo(page)
     if open_browser:
@@ -65,7 +65,7 @@ def worker() -> None:
 
     floor = open_floor(open_workshop(), durable=True)
     floor.easel.model()
-    floor.dispatch.open(floor.easel.work)
+    floor.dispatch.open(floor.easel.work, floor.easel.rest)
     typer.echo(floor.dispatch.worker)
     over = threading.Event()
     for kind in (signal.SIGTERM, signal.SIGINT):
