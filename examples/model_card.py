@@ -44,9 +44,9 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, DDIM. Towers: heads on
-that text encoder and on EfficientNet-Lite0 (Apache-2.0). One machine, two cores without bfloat16, no GPU, beside other work: the denoiser
-saw {samples:,} pictures in this run, after {before:,} of two earlier ones, each begun with the weights before it. Styles and student went on from
-those of the run before. Resolved settings are in `tribute.json`.
+that text encoder and on EfficientNet-Lite0 (Apache-2.0). Two cores and no GPU, beside other work: the denoiser
+saw {samples:,} pictures in this run, multiplied in bfloat16 (58 minutes), after {before:,} of three earlier ones in float32, each begun with the weights
+before it. Styles and student went on from those of the run before. Resolved settings are in `tribute.json`.
 
 ## Figures
 
@@ -72,7 +72,7 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-BEFORE = 120_000 + 1620 * 96  # pictures that the runs before this one saw: docs/decisions/0005 and 0009
+BEFORE = 120_000 + 1620 * 96 + 1900 * 64  # pictures that the runs before this one saw: docs/decisions/0005, 0009 and 0013
 
 
 def figure_row(figure: Figure) -> str:

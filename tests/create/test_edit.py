@@ -61,7 +61,7 @@ def test_edits_are_credited_as_any_picture(bench):
     source = bench.desk.blobs.put(as_source(png(flat_art(64, 1)), "x", 64, 64))
     (made,) = make(bench, source_sha256=source, strength=0.8, styles=(StyleUse(name="ada"), StyleUse(name="bo")))
     assert sum(share.share_ppm for share in made.credits.shares) == 1_000_000
-    assert set(made.credits.values) >= {"", "ada", "bo"}
+    assert len(made.credits.values) == 4  # every coalition was drawn over the same source
 
 
 def test_outside_the_mask_every_pixel_is_the_sources(bench):

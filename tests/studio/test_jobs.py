@@ -81,8 +81,10 @@ def test_a_key_is_one_job_even_for_many_at_once(jobs, mei):
     for thread in threads:
         thread.join()
     assert len(set(answers)) == 1
-    with pytest.raises(Conflict, match="another job"):
-        jobs.submit(mei, FOX.model_copy(update={"prompt": "a cat"}), key="k")
+    for other in ({"prompt": "a cat"}, {"seed": 2}):
+        with pytest.raises(Conflict, match="another job"):
+            jobs.submit(mei, FOX.model_copy(update=other), key="k")
+    assert jobs.submit(mei, FOX, key="drawn", asked="x").id == jobs.submit(mei, FOX.model_copy(update={"seed": 3}), key="drawn", asked="x").id
 
 
 def test_cancelling_ends_the_one_that_was_asked_for(jobs, mei):
@@ -118,6 +120,18 @@ def test_a_worker_taken_for_dead_adds_nothing_and_the_other_finishes(jobs, mei, 
     assert jobs.get(job_id).state == "done"
     with database.reading() as connection:
         assert len(connection.execute(gallery.select()).all()) == 2
+
+
+def test_a_job_whose_workflow_failed_is_given_back_once_under_a_new_number(jobs, mei):
+    job = jobs.submit(mei, FOX)
+    for _ in range(3):
+        jobs.give_back(job, "w")  # whoever saw it so
+    assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("queued", 1)
+    running = jobs.start(job.id, "w")
+    jobs.give_back(running, "another")
+    assert jobs.get(job.id).state == "running"
+    jobs.give_back(running, "w")
+    assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("queued", 3)
 
 
 def test_done_without_its_pictures_is_our_own_bug(jobs, mei):

@@ -1,12 +1,20 @@
 """Accounts: what is kept of passwords and keys opens nothing; who may do what, route by route."""
 
+import base64
 import re
+import time
+from contextlib import ExitStack
 
 import pytest
 
+from tests.conftest import flat_art
+from tests.create.test_edit import png
 from tests.studio.conftest import PASSWORD, drawn
-from tribute.records import Conflict, InvalidInput, Unknown
+from tribute.ledger.topup import top_up
+from tribute.records import Busy, Conflict, InvalidInput, Unknown
 from tribute.store.schema import api_keys, people, sessions
+from tribute.studio.floor import WAITERS_EACH
+from tribute.studio.gallery import kept_by
 from tribute.studio.people import Denied, People
 from tribute.studio.web import build_app
 
@@ -268,3 +276,97 @@ def test_a_program_pays_for_what_it_is_handed(house, visits):
     assert before - house.balance_micro(house.people.named("mei")) == 2 * 50 * 10**6
     poor = visits["lu"].post("/v1/images/generations", json={"prompt": "a fox"})
     assert (poor.status_code, poor.json()["error"]["code"]) == (402, "insufficient_quota")
+
+
+def test_a_name_in_other_letters_is_nobody_else(house, visits):
+    mei = house.people.named("mei")
+    with pytest.raises(Conflict):
+        house.people.add("Mei", PASSWORD)
+    (picture,) = drawn(house, mei, "a fox", width=64, height=64, steps=1, guidance=1.0)
+    house.keep(mei, picture)
+    like = house.people.add("m_i", PASSWORD)  # a name that a careless search would take for a pattern
+    with house.workshop.database.reading() as connection:
+        assert kept_by(connection, like) == []
+        assert [row.picture_id for row in kept_by(connection, mei)] == [picture.id]
+
+
+def test_an_account_with_money_is_not_taken_by_signing_up(house, visits):
+    top_up(house.workshop.database, "zoe", 500, "CNY", "z")
+    answer = visits["none"].post("/sign-up", data={"name": "zoe", "password": PASSWORD})
+    assert answer.status_code == 409
+    assert house.people.add("zoe", PASSWORD).name == "zoe"  # the operator knows whose it is
+
+
+def test_a_guest_who_signs_up_keeps_what_they_made(house, visits):
+    guest = visits["guest"]
+    asked = guest.post("/create", data={"prompt": "a fox", "count": "1", "steps": "1", "guidance": "1"})
+    (made,) = house.drawn(house.jobs.get(asked.headers["location"].rpartition("/")[2]), 60)
+    answer = guest.post("/sign-up", data={"name": "nora", "password": PASSWORD})
+    assert answer.status_code == 303
+    assert guest.get(f"/pictures/{made.id}").status_code == 200
+    assert house.people.named("nora").role == "creator"
+
+
+def test_what_was_paid_for_is_not_taken_away_and_what_was_hidden_stays_so(house, visits):
+    mei, lu = house.people.named("mei"), house.people.named("lu")
+    top_up(house.workshop.database, "lu", 100, "CNY", "l")
+    (picture,) = drawn(house, mei, "a fox", width=64, height=64, steps=1, guidance=1.0)
+    house.gallery.publish(mei, picture.id, True)
+    assert visits["lu"].post(f"/pictures/{picture.id}/download").status_code == 303
+    report = house.gallery.report(lu, picture.id, "it is rude")
+    house.gallery.decide(report, "hide")
+    assert visits["lu"].get(f"/pictures/{picture.id}").status_code == 404
+    assert visits["lu"].get(f"/pictures/{picture.id}.png").status_code == 200
+    assert visits["lu"].get(f"/pictures/{picture.id}/receipt.json").status_code == 200
+    assert visits["mei"].post(f"/pictures/{picture.id}/publish", data={"shown": "true"}).status_code == 403
+    assert visits["lu"].post(f"/pictures/{picture.id}/refund").status_code == 303
+    assert house.balance_micro(lu) == 100 * 10**6
+
+
+def test_a_program_is_handed_all_or_pays_nothing(house, visits):
+    top_up(house.workshop.database, "lu", 75, "CNY", "l")
+    lu = house.people.named("lu")
+    assert visits["lu"].post("/v1/images/generations", json={"prompt": "a fox", "n": 2}).status_code == 402
+    assert house.balance_micro(lu) == 75 * 10**6
+    body = {"prompt": "a fox", "steps": 1, "width": 64, "height": 64, "send_images": False}
+    assert visits["lu"].post("/sdapi/v1/txt2img", json=body).json()["images"] == []
+    assert house.balance_micro(lu) == 75 * 10**6
+
+
+PIXEL = png(flat_art(64, 1))
+HOSTILE = {
+    "size=99999x99999": {"prompt": "a", "size": "99999x99999"}, "size=²x²": {"prompt": "a", "size": "²x²"}, "size=0x0": {"prompt": "a", "size": "0x0"},
+    "negative": {"prompt": "a", "negative": "x" * 100_000}, "no": {"prompt": "a --no " + "x" * 100_000}, "steps": {"prompt": "a", "steps": "1e999"},
+    "zero": {"prompt": "a\0b"}, "count": {"prompt": "a", "count": "10000"}, "seed": {"prompt": "a", "seed": "-1"},
+    "weight": {"prompt": "a", "style": "ada", "weight": "nan"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("given", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_forms_are_refused_at_once(visits, given):
+    answer = visits["mei"].post("/create", data=given, files={"source": ("x.png", PIXEL)})
+    assert answer.status_code in (400, 422), answer.text[:200]
+
+
+def test_a_file_made_to_keep_the_reader_busy_does_not(visits):
+    began = time.perf_counter()
+    visits["none"].post("/check", files={"picture": ("x.svg", b"<svg>" + b"<x:xmpmeta" * 400_000)})
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + b"\0\0\0\0"
+    assert visits["none"].post("/check", files={"picture": ("x.png", bomb)}).status_code in (200, 400)  # damaged, whatever it says of its size
+    assert visits["mei"].post("/sdapi/v1/png-info", json={"image": base64.b64encode(bomb).decode()}).status_code == 200
+    assert visits["mei"].post("/sdapi/v1/txt2img", content=b"[" * 100_000, headers={"content-type": "application/json"}).status_code == 400
+    assert time.perf_counter() - began < 20
+
+
+def test_many_who_wait_do_not_stop_the_studio(house):
+    mei = house.people.named("mei")
+    with ExitStack() as held:
+        for _ in range(WAITERS_EACH):
+            held.enter_context(house.waiting(mei.id))
+        with pytest.raises(Busy), house.waiting(mei.id):
+            pass
+        with house.waiting("lu"):
+            pass
+    with house.waiting(mei.id):
+        pass
+    assert house.waiters == {}

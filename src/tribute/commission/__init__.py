@@ -8,7 +8,7 @@ point leaves a picture made, sealed and credited, or no picture.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,21 +23,21 @@ from tribute.create.trace import trace
 from tribute.credit.shapley import PLAYERS_MAX, shapley_scores
 from tribute.credit.shares import to_credits
 from tribute.diffusion.loading import Model
-from tribute.ledger.book import transaction_on
+from tribute.ledger.book import post_all_on, transaction_on
 from tribute.ledger.download import download_transaction
 from tribute.ledger.group import post
 from tribute.ledger.receipt import receipt_of, stored_receipt
 from tribute.ledger.refund import refund_key
 from tribute.provenance import credentials, label, watermark
 from tribute.provenance.certificate import Studio
-from tribute.records import Conflict, Picture, Price, Snapshot, Style, canonical, sha256, utc_now
+from tribute.records import Conflict, Picture, Price, Snapshot, Style, Transaction, canonical, sha256, utc_now
 from tribute.store.blobs import Blobs
 from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
-    "STUDENT_STEPS", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "larger", "owners_of", "pending_pictures", "play", "recipes_of",
-    "vouched", "work_off",
+    "PLAYERS_MAX", "STUDENT_STEPS", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "owners_of",
+    "pending_pictures", "play", "recipes_of", "vouched", "work_off",
 ]  # fmt: skip
 
 
@@ -104,22 +104,35 @@ def unused_id(database: Database) -> str:
                 return picture_id
 
 
+def _bought(desk: Desk, picture: Picture, creator: str, key: str) -> tuple[Transaction, dict[str, Any]]:
+    """What keeping a picture posts, and its receipt."""
+    wanted = download_transaction(credited(desk.database, picture), creator, key)
+    with desk.database.reading() as connection:
+        manifests = [get(connection, styles, Style, use.name, "style").snapshot for use in picture.recipe.styles]
+    return wanted, receipt_of(credited(desk.database, picture), wanted, tuple(filter(None, [picture.recipe.snapshot, *manifests])))
+
+
 def keep(desk: Desk, picture: Picture, creator: str, key: str | None = None) -> tuple[bytes, dict[str, Any], bool]:
     """Pays for a picture and hands it over: (the sealed PNG, its signed receipt, whether money moved now).
 
     Without `key`, one creator pays for one picture once, however often it is fetched. Raises InsufficientFunds or Conflict.
     """
     sealed = desk.blobs.get(picture.file_sha256)
-    picture = credited(desk.database, picture)
-    wanted = download_transaction(picture, creator, key or f"download:{creator}:{picture.id}")
-    with desk.database.reading() as connection:
-        manifests = [get(connection, styles, Style, use.name, "style").snapshot for use in picture.recipe.styles]
-    moved = post(desk.database, wanted, receipt_of(picture, wanted, tuple(filter(None, [picture.recipe.snapshot, *manifests]))))
+    wanted, told = _bought(desk, picture, creator, key or f"download:{creator}:{picture.id}")
+    moved = post(desk.database, wanted, told)
     with desk.database.reading() as connection:
         if not moved and transaction_on(connection, refund_key(wanted.key)) is not None:
             raise Conflict(f"picture {picture.id} was refunded to {creator}; give a new key to keep it again")
         receipt = stored_receipt(connection, wanted.key)
     return sealed, vouched(desk, receipt), moved
+
+
+def keep_all(desk: Desk, wanted: Sequence[Picture], creator: str, keys: Sequence[str]) -> None:
+    """Pays for several pictures in one database transaction: for all, or for none. Raises InsufficientFunds or Conflict."""
+    bought = [_bought(desk, picture, creator, key) for picture, key in zip(wanted, keys, strict=True)]
+    if bought:
+        with desk.database.writing() as connection:
+            post_all_on(connection, [one for one, _ in bought], [receipt for _, receipt in bought])
 
 
 def vouched(desk: Desk, receipt: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force, terms_in_force
 from tribute.create.edit import check_strength
+from tribute.create.prompt import PROMPT_MAX
 from tribute.create.sample import check_prompt_fits, check_size
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
@@ -28,8 +29,8 @@ class Ask(Record):
     are given. What is left out is the model's own.
     """
 
-    prompt: str
-    negative_prompt: str = ""
+    prompt: str = Field(max_length=PROMPT_MAX)
+    negative_prompt: str = Field(default="", max_length=PROMPT_MAX)
     styles: tuple[StyleUse, ...] = ()
     seed: int = Field(ge=0, le=2**32 - 1)
     count: int = Field(default=1, ge=1, le=16)
@@ -117,12 +118,12 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     steps, guidance = (STUDENT_STEPS, 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
-    varied = ask.variation_strength > 0
+    varied = ask.variation_strength > 0 and not ask.source_sha256  # what is drawn over begins from its source
     edit: dict[str, Any] = {"source_sha256": ask.source_sha256, "strength": ask.strength, "mask_sha256": ask.mask_sha256} if ask.source_sha256 else {}
     return [
         Recipe(
             prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=ask.seed if varied else (ask.seed + at) % 2**32, **edit,
-            variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength,
+            variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength if varied else 0.0,
             steps=steps, guidance=guidance, width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
             engine=model.engine_name,

@@ -72,6 +72,8 @@ RANGES = {"seed": 2**32 - 1, "chaos": 100, "stylize": 1000}
 
 def read_wish(prompt: str) -> Wish:
     """A prompt such as `a fox --ar 3:2 --seed 7 --no grass --chaos 20 --stylize 150`. Raises InvalidPrompt for a parameter that is unknown or out of range."""
+    if len(prompt) > PROMPT_MAX:
+        raise InvalidPrompt(f"the prompt has {len(prompt):,} characters; at most {PROMPT_MAX:,} are read")
     prompt = prompt.replace("\u2014", "--")  # what phones make of two hyphens
     parts = re.split(r"(?:^|\s)--(?=[A-Za-z])", prompt)
     found: dict[str, str] = {}

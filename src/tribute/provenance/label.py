@@ -92,9 +92,15 @@ def labelled_svg(svg: str, picture_id: str, recipe: Recipe, credits: dict[str, o
 def _svg_texts(data: bytes) -> tuple[dict[str, str], str]:
     """(our JSON by name, the XMP packet) of an SVG; plain text search, since an XML parser would follow what a stranger wrote."""
     text = data[:4_000_000].decode("utf-8", "replace")
-    told = re.search(r"<tribute xmlns=[^>]{0,100}>([^<]{0,1000000})</tribute>", text)
-    packet = re.search(r"<x:xmpmeta.{0,20000}?</x:xmpmeta>", text, re.DOTALL)
-    return ({"tribute": unescape(told[1])} if told else {}), packet[0] if packet else ""
+    _, opened, told = _between(text, "<tribute xmlns=", "</tribute>", 1_000_200).partition(">")
+    return ({"tribute": unescape(told)} if opened and "<" not in told else {}), _between(text, "<x:xmpmeta", "</x:xmpmeta>", 20_000)
+
+
+def _between(text: str, start: str, end: str, most: int) -> str:
+    """What lies after the first `start`, up to the `end` that follows within `most` characters; nothing where there is none. Never looks twice."""
+    at = text.find(start)
+    until = text.find(end, at, at + most) if at >= 0 else -1
+    return text[at + len(start) : until] if until >= 0 else ""
 
 
 def read_labels(data: bytes) -> dict[str, object]:
@@ -107,7 +113,7 @@ def read_labels(data: bytes) -> dict[str, object]:
         with Image.open(io.BytesIO(data)) as picture:
             info = {str(key): str(value) for key, value in picture.info.items() if isinstance(value, str)}
             packet = info.get("XML:com.adobe.xmp") or str(picture.info.get("xmp", b""), "utf-8", "replace")  # type: ignore[arg-type]
-    except (OSError, SyntaxError, ValueError, TypeError):
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
         return found
     return _told(info, packet)
 

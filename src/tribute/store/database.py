@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from tribute.records import InvalidInput, Record, TributeError, Unknown, canonical
@@ -91,6 +91,8 @@ class Database:
             if getattr(error.orig, "sqlstate", None) in RETRIED:
                 raise  # whoever wrote may say it again
             raise Unavailable(f"the database cannot be used: {str(error.orig).strip().splitlines()[0]}") from error
+        except DataError as error:  # a zero byte, which PostgreSQL cannot hold
+            raise InvalidInput("a value cannot be stored or looked for as it is; leave control characters out") from error
         except DBAPIError as error:
             if error.connection_invalidated or "not a database" in str(error.orig):
                 raise Unavailable(f"the database cannot be used: {str(error.orig).strip().splitlines()[0]}") from error

@@ -172,6 +172,7 @@ jobs = Table(
     Column("id", String(100), primary_key=True),
     Column("person_id", String(16), ForeignKey("people.id"), nullable=False),
     Column("key", String(100)),  # a retry with the same key is the same job
+    Column("asked_sha256", sha),  # of what a retry must repeat
     Column("state", String(10), nullable=False),
     Column("ask", Text, nullable=False),
     Column("parent_id", String(8)),  # the picture that this one is made from

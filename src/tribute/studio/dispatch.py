@@ -16,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from tribute.records import Conflict
+from tribute.records import Conflict, utc_now
 from tribute.store.database import Database
-from tribute.studio.jobs import Job, Jobs, alive, beat, bury
+from tribute.studio.jobs import Job, Jobs, alive, beat, bury, late
 
 QUEUE, BEAT_S, POLL_S = "drawing", 2.0, 0.1
+SENT_S = 5.0  # a job is sent within it, or was not
 log = logging.getLogger("tribute.worker")
 Work = Callable[[str], None]
 
@@ -61,7 +62,12 @@ class Threads:
                 self._there.wait(0.5)
                 self._there.clear()
             else:
-                work(job_id)
+                try:
+                    work(job_id)
+                except Exception:  # the database is down, say; the job is given back
+                    log.exception("job %s is given back", job_id)
+                    self.jobs.abandoned(set())
+                    self._there.wait(0.5)
 
     def send(self, job: Job) -> None:
         self._there.set()
@@ -141,17 +147,19 @@ class Durable:
     def look_after(self) -> None:
         """Takes over what dead workers left, and sends what was accepted and never sent."""
         beat(self.database, self.worker, self.model())
-        for late in bury(self.database):
-            if late != self.worker:
-                self._dbos._recover_pending_workflows([late])  # re-enqueues them, each once, whoever else says so
+        for gone in late(self.database):
+            if gone != self.worker:
+                self._dbos._recover_pending_workflows([gone])  # re-enqueues them, each once, whoever else says so
+            bury(self.database, gone)  # after it: whoever is killed in between does it again
         self.jobs.abandoned({self.worker, *alive(self.database)})
         open_jobs = self.jobs.waiting()
         if open_jobs:  # read before what is under way: a job that ends in between is not taken for lost
             under_way = self._dbos.list_workflows(status=["ENQUEUED", "PENDING", "DELAYED"], load_input=False, load_output=False)
             known = {one.workflow_id.rpartition(".")[0] for one in under_way}
             lost = [job for job in open_jobs if job.id not in known and (job.state == "queued" or job.worker == self.worker)]
-            self.jobs.give_back([job.id for job in lost], self.worker)
             for job in lost:
+                if job.state == "running" or (utc_now() - job.created).total_seconds() > SENT_S:
+                    self.jobs.give_back(job, self.worker)  # under a new number: a workflow that failed once is not run again
                 self.send(self.jobs.get(job.id))
 
     def _keep(self) -> None:

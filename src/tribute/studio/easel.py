@@ -20,6 +20,7 @@ from PIL import Image
 from sqlalchemy import Connection
 
 from tribute.records import Interrupted, Picture, TributeError, Unknown
+from tribute.store.database import Unavailable
 from tribute.studio.jobs import Job, Jobs
 from tribute.studio.wiring import Workshop
 
@@ -50,6 +51,7 @@ class Easel:
         self._model: Any = None
         self._name = ""
         self._loading = threading.Lock()
+        self._hopeless: set[str] = set()
         self._owing = True  # whether pictures may wait for their credit: looked up once, then whenever one was made
 
     @property
@@ -85,6 +87,8 @@ class Easel:
             self.jobs.end(job.id, self.worker, "done")
         except Interrupted:
             self.jobs.end(job.id, self.worker, "cancelled")
+        except Unavailable:
+            raise  # the database's trouble is not the job's: it is given back and drawn when that is over
         except TributeError as error:
             self.jobs.end(job.id, self.worker, "failed", str(error))
         except Exception:
@@ -95,14 +99,16 @@ class Easel:
         """When nobody waits: works off the credit of one picture that is pending."""
         from tribute.commission import pending_pictures, work_off
 
-        if not self._owing:
+        model = self._model
+        if not self._owing or model is None:
             return
-        waits = [one for one in pending_pictures(self.workshop.database) if self._name and one.recipe.model_sha256 == self._model.sha256]
+        waits = [one for one in pending_pictures(self.workshop.database) if one.id not in self._hopeless and one.recipe.model_sha256 == model.sha256]
         self._owing = len(waits) > 1
         for picture in waits[:1]:
             try:
-                work_off(self.workshop.database, self.workshop.blobs, self._model, picture)
+                work_off(self.workshop.database, self.workshop.blobs, model, picture)
             except TributeError:
+                self._hopeless.add(picture.id)  # its artist left, say; the others must not wait for it
                 log.exception("the credit of picture %s could not be worked off", picture.id)
 
     def _draw(self, job: Job) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 
-from tribute.commission import Ask, check_ask, keep
+from tribute.commission import PLAYERS_MAX, Ask, check_ask, keep, keep_all
 from tribute.create.prompt import Wish, read_wish
 from tribute.ledger.book import balance_micro, creator_account
 from tribute.records import Busy, Interrupted, InvalidInput, Pending, Picture, Unknown, utc_now
@@ -22,6 +25,7 @@ from tribute.studio.jobs import WAITING_EACH, WAITING_GUEST, Job, Jobs
 from tribute.studio.people import People, Person
 from tribute.studio.wiring import Workshop
 
+WAITERS_EACH, WAITERS_ALL = 12, 100
 PATIENCE_S = 600.0  # how long a program that waits for its pictures is kept waiting
 
 
@@ -34,9 +38,17 @@ class Floor:
     easel: Easel
     dispatch: Dispatch
     accounts: bool = False  # people sign in; without it whoever reaches the port is the owner
+    waiters: dict[str, int] = field(default_factory=dict)  # person → requests of theirs that are kept waiting
+    mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def submit(self, person: Person, ask: Ask, *, parent_id: str | None = None, key: str | None = None, job_id: str | None = None) -> Job:
+    def submit(
+        self, person: Person, ask: Ask, *, parent_id: str | None = None, key: str | None = None, job_id: str | None = None, asked: str = ""
+    ) -> Job:  # fmt: skip
         """Accepts a job and has it drawn. Raises what `Jobs.submit` does, and Busy for a guest who had a day's pictures."""
+        if key is not None and asked:
+            before = self.jobs.of_key(person.id, key, asked)
+            if before is not None:
+                return before
         most = WAITING_EACH
         if person.role == "guest":
             most, allowed = WAITING_GUEST, self.workshop.settings.guest_pictures
@@ -47,7 +59,7 @@ class Floor:
         resident = self.easel.resident(ask.model)
         with self.workshop.database.reading() as connection:
             check_ask(connection, ask, resident)
-        job = self.jobs.submit(person.id, ask, most=most, parent_id=parent_id, key=key, job_id=job_id)
+        job = self.jobs.submit(person.id, ask, most=most, parent_id=parent_id, key=key, job_id=job_id, asked=asked)
         if not job.ended:
             self.dispatch.send(job)
         return job
@@ -65,9 +77,26 @@ class Floor:
         """The ask of a prompt with its parameters and style tags; `given` are the fields of a form, and a parameter in the prompt wins over them."""
         return ask_of(read_wish(prompt), self.easel, given)
 
+    @contextmanager
+    def waiting(self, person_id: str) -> Iterator[None]:
+        """Bounds how many requests are kept waiting, each with a thread of the server's. Raises Busy."""
+        with self.mutex:
+            mine, everybody = self.waiters.get(person_id, 0), sum(self.waiters.values())
+            if mine >= WAITERS_EACH or everybody >= WAITERS_ALL:
+                raise Busy(f"{mine or everybody} requests wait for pictures already; say it again in a few seconds")
+            self.waiters[person_id] = mine + 1
+        try:
+            yield
+        finally:
+            with self.mutex:
+                self.waiters[person_id] -= 1
+                if not self.waiters[person_id]:
+                    del self.waiters[person_id]
+
     def drawn(self, job: Job, timeout_s: float = PATIENCE_S) -> list[Picture]:
         """Waits for a job's pictures. Raises InvalidInput with the reason where it failed, Interrupted where it was cancelled."""
-        job = self.jobs.wait(job.id, timeout_s)
+        with self.waiting(job.person_id):
+            job = self.jobs.wait(job.id, timeout_s)
         if job.state == "failed":
             raise InvalidInput(job.error or "the picture could not be drawn")
         if job.state == "cancelled":
@@ -85,11 +114,22 @@ class Floor:
             return keep(self.workshop.desk(), picture, person.name, held or (f"{first}:{before + 1}" if before else first))
         return keep(self.workshop.desk(), picture, person.name, f"download:{person.name}:{key}")
 
-    def file_for(self, person: Person, picture: Picture) -> bytes:
-        """The sealed file for a program: the operator's own for nothing, anybody else's kept, and so paid, as it is handed over."""
-        if person.is_operator:
-            return self.workshop.blobs.get(picture.file_sha256)
-        return self.keep(person, picture)[0]
+    def check_program(self, person: Person, ask: Ask) -> None:
+        """Raises InvalidInput for an ask whose credit comes too late for a program that keeps its pictures at once."""
+        if len(ask.styles) > PLAYERS_MAX and not person.is_operator:
+            raise InvalidInput(f"{len(ask.styles)} styles are credited later, and a program keeps its pictures at once; give at most {PLAYERS_MAX}")
+
+    def files_for(self, person: Person, pictures: Sequence[Picture]) -> list[bytes]:
+        """The sealed files for a program: the operator's own for nothing, anybody else's kept, and so paid, as they are handed over: all, or none.
+
+        Raises InsufficientFunds with nothing paid.
+        """
+        if not person.is_operator:
+            with self.workshop.database.reading() as connection:
+                new = [one for one in pictures if kept_key(connection, person, one.id) is None]
+                keys = [f"download:{person.name}:{one.id}" + (f":{times + 1}" if (times := times_kept(connection, person, one.id)) else "") for one in new]
+            keep_all(self.workshop.desk(), new, person.name, keys)
+        return [self.workshop.blobs.get(one.file_sha256) for one in pictures]
 
     def balance_micro(self, person: Person) -> int:
         return balance_micro(self.workshop.database, creator_account(person.name), self.workshop.settings.currency)

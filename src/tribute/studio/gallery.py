@@ -13,10 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, true, update
 
 from tribute.commission import credited
+from tribute.ledger.book import creator_account
 from tribute.ledger.refund import refund_key
-from tribute.records import InvalidInput, Picture, Record, Unknown, utc_now
-from tribute.store.database import Database, insert_new, moment
-from tribute.store.schema import gallery, likes, pictures, receipts, reports, transactions
+from tribute.records import InvalidInput, NotAllowed, Picture, Record, Unknown, utc_now
+from tribute.store.database import Database, get, insert_new, moment
+from tribute.store.schema import gallery, likes, pictures, postings, receipts, reports, transactions
 from tribute.studio.people import Person
 
 PAGE = 24
@@ -96,10 +97,21 @@ class Gallery:
         by_id = {one.picture.id: one for one in found}
         return [by_id[one] for one in ids if one in by_id]
 
+    def kept(self, person: Person, picture_id: str) -> Picture | None:
+        """A picture that this person paid for and keeps, whoever may see it now: what was paid for is not taken away."""
+        with self.database.reading() as connection:
+            if kept_key(connection, person, picture_id) is None:
+                return None
+            return credited(self.database, get(connection, pictures, Picture, picture_id, "picture"))
+
     def publish(self, person: Person, picture_id: str, shown: bool) -> None:
+        """Shows a picture to all, or takes it back. Raises NotAllowed for one that the operator has hidden."""
         if self.own(person, picture_id).person_id is None:
             raise InvalidInput(f"picture {picture_id} was made on the command line; publish one that was made in the studio")
         with self.database.writing() as connection:
+            hidden = select(reports.c.id).where(reports.c.picture_id == picture_id, reports.c.decision == "hide")
+            if shown and not person.is_operator and connection.execute(hidden).first() is not None:
+                raise NotAllowed("the operator has hidden this picture; ask them to show it again")
             connection.execute(update(gallery).where(gallery.c.picture_id == picture_id).values(published=moment(utc_now()) if shown else None))
 
     def like(self, person: Person, picture_id: str, liked: bool) -> int:
@@ -150,10 +162,15 @@ class Gallery:
                 connection.execute(update(gallery).where(gallery.c.picture_id == row.picture_id).values(published=None))
 
 
+def kept_by(connection: Connection, person: Person, *where: Any, limit: int = 100) -> list[Any]:
+    """Rows of key, picture_id and created of the downloads that this person's account paid for, newest first."""
+    query = select(receipts.c.key, receipts.c.picture_id, transactions.c.created).join(transactions, transactions.c.key == receipts.c.key)
+    paid = query.join(postings, postings.c.key == receipts.c.key).where(postings.c.account == creator_account(person.name), *where)
+    return list(connection.execute(paid.order_by(transactions.c.seq.desc()).limit(limit)).all())
+
+
 def _downloads(connection: Connection, person: Person, picture_id: str) -> list[str]:
-    query = select(receipts.c.key).join(transactions, transactions.c.key == receipts.c.key).where(receipts.c.picture_id == picture_id)
-    mine = transactions.c.memo.contains(f'"creator":"{person.name}"', autoescape=True)
-    return list(connection.execute(query.where(mine).order_by(transactions.c.seq)).scalars())
+    return [row.key for row in reversed(kept_by(connection, person, receipts.c.picture_id == picture_id))]
 
 
 def times_kept(connection: Connection, person: Person, picture_id: str) -> int:

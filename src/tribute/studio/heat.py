@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tribute.records import InvalidInput, Picture
+from tribute.records import Busy, InvalidInput, Picture
 from tribute.store.blobs import write_file
 from tribute.studio.floor import Floor
 
 SIDE = 256
+_one = threading.Lock()  # at a time: it draws
 
 
 def heat_of(floor: Floor, picture: Picture) -> tuple[list[dict[str, Any]], list[bytes]]:
@@ -22,7 +24,13 @@ def heat_of(floor: Floor, picture: Picture) -> tuple[list[dict[str, Any]], list[
     folder = floor.workshop.home / "heat"
     told = folder / f"{picture.id}.json"
     if not told.is_file():
-        _draw(floor, picture, folder)
+        if not _one.acquire(timeout=5):
+            raise Busy("the words of another picture are looked at just now; say it again in a few seconds")
+        try:
+            if not told.is_file():
+                _draw(floor, picture, folder)
+        finally:
+            _one.release()
     words = json.loads(told.read_text(encoding="utf-8"))
     return words, [(folder / f"{picture.id}-{at}.webp").read_bytes() for at in range(len(words))]
 

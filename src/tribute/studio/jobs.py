@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from tribute.commission import Ask
-from tribute.records import Busy, Conflict, Interrupted, InvalidInput, Picture, Record, Unknown, canonical, utc_now
+from tribute.records import Busy, Conflict, Interrupted, InvalidInput, Picture, Record, Unknown, canonical, sha256, utc_now
 from tribute.store.database import Database, insert_new, moment
 from tribute.store.schema import gallery, jobs, previews
 
@@ -79,12 +79,13 @@ class Jobs:
         self._changed = threading.Condition()
 
     def submit(
-        self, person_id: str, ask: Ask, *, most: int = WAITING_EACH, parent_id: str | None = None, key: str | None = None, job_id: str | None = None
-    ) -> Job:
+        self, person_id: str, ask: Ask, *, most: int = WAITING_EACH, parent_id: str | None = None, key: str | None = None, job_id: str | None = None,
+        asked: str = "",
+    ) -> Job:  # fmt: skip
         """Accepts a job: from here on it is finished, failed with a reason, or cancelled by somebody, whatever dies in between.
 
-        Said twice with one `key`, it is one job. Raises Busy where this person or the studio has too many waiting, Conflict for a key or
-        an id of another job.
+        Said twice with one `key`, it is one job; `asked` is what a retry must repeat, the ask itself by default. Raises Busy where this
+        person or the studio has too many waiting, Conflict for a key or an id of another job.
         """
         if key is not None and not 1 <= len(key) <= 100:
             raise InvalidInput(f"the idempotency key has {len(key)} characters; give 1 to 100")
@@ -92,11 +93,9 @@ class Jobs:
         with self.database.writing() as connection:
             _lock(connection)
             if key is not None:
-                before = connection.execute(select(jobs).where(jobs.c.person_id == person_id, jobs.c.key == key)).one_or_none()
-                if before is not None and _same(before.ask, ask):
-                    return _job(before, _made(connection, [before.id]).get(before.id, ()))
+                before = self._of_key(connection, person_id, key, asked or document)
                 if before is not None:
-                    raise Conflict(f"the key {key!r} was used before for another job; give a new key")
+                    return before
             if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None:
                 raise Conflict(f"there is a job {job_id[:80]!r} already; give another id")
             mine, everybody = (
@@ -112,8 +111,21 @@ class Jobs:
             last = select(func.max(jobs.c.turn)).where(jobs.c.state.in_(ENDED), jobs.c.started.is_not(None))
             turn = 1 + max(connection.execute(query).scalar_one() or 0 for query in (own, now_drawn, last))
             row = {"id": job_id, "person_id": person_id, "key": key, "state": "queued", "ask": document, "parent_id": parent_id, "turn": turn}
+            row["asked_sha256"] = sha256((asked or document).encode()) if key is not None else None
             connection.execute(insert(jobs).values(**row, created=moment(utc_now())))
         return self.get(job_id)
+
+    def of_key(self, person_id: str, key: str, asked: str) -> Job | None:
+        """The job that this person asked for with this key. Raises Conflict where they asked for something else."""
+        with self.database.reading() as connection:
+            return self._of_key(connection, person_id, key, asked)
+
+    @staticmethod
+    def _of_key(connection: Connection, person_id: str, key: str, asked: str) -> Job | None:
+        row = connection.execute(select(jobs).where(jobs.c.person_id == person_id, jobs.c.key == key)).one_or_none()
+        if row is not None and row.asked_sha256 != sha256(asked.encode()):
+            raise Conflict(f"the key {key!r} was used before for another job; give a new key")
+        return None if row is None else _job(row, _made(connection, [row.id]).get(row.id, ()))
 
     def get(self, job_id: str) -> Job:
         with self.database.reading() as connection:
@@ -236,12 +248,11 @@ class Jobs:
             self._tell()
         return ids
 
-    def give_back(self, ids: list[str], worker: str) -> None:
-        """This worker's own jobs, running in their rows though nobody draws them."""
-        if ids:
-            mine = (jobs.c.id.in_(ids), jobs.c.state == "running", jobs.c.worker == worker)
-            with self.database.writing() as connection:
-                connection.execute(update(jobs).where(*mine).values(state="queued", worker=None, stage=""))
+    def give_back(self, job: Job, worker: str) -> None:
+        """A job that nobody draws, though its row says that it waits or that `worker` does. Its number of attempts is one more, once."""
+        seen = (jobs.c.id == job.id, jobs.c.state == job.state, jobs.c.attempts == job.attempts, or_(jobs.c.worker == worker, jobs.c.state == "queued"))
+        with self.database.writing() as connection:
+            connection.execute(update(jobs).where(*seen).values(state="queued", worker=None, stage="", attempts=job.attempts + 1))
 
     def preview(self, job_id: str, number: int) -> bytes | None:
         with self.database.reading() as connection:
@@ -276,11 +287,6 @@ class Jobs:
             self._changed.notify_all()
 
 
-def _same(document: str, ask: Ask) -> bool:
-    """Whether a retry asks for the same, but for a seed that was drawn for it."""
-    return Ask.model_validate_json(document).model_copy(update={"seed": 0}) == ask.model_copy(update={"seed": 0})
-
-
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({JOBS_LOCK})")
@@ -309,11 +315,17 @@ def alive(database: Database) -> dict[str, tuple[str, str]]:
     return {row.id: (row.seen, row.model) for row in rows}
 
 
-def bury(database: Database) -> list[str]:
-    """Removes the workers that are late; returns their names."""
+def late(database: Database) -> list[str]:
+    """Workers that gave no sign of life for LATE_S."""
+    from tribute.store.schema import workers
+
+    with database.reading() as connection:
+        return list(connection.execute(select(workers.c.id).where(workers.c.seen < seen_since(utc_now()))).scalars())
+
+
+def bury(database: Database, worker: str) -> None:
+    """Forgets a worker that is late still."""
     from tribute.store.schema import workers
 
     with database.writing() as connection:
-        late = list(connection.execute(select(workers.c.id).where(workers.c.seen < seen_since(utc_now()))).scalars())
-        connection.execute(delete(workers).where(workers.c.id.in_(late)))
-    return late
+        connection.execute(delete(workers).where(workers.c.id == worker, workers.c.seen < seen_since(utc_now())))

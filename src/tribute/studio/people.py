@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from tribute.ledger.book import creator_account
 from tribute.records import Conflict, InvalidInput, NotAllowed, Record, Unknown, sha256, utc_now
 from tribute.store.database import Database, moment
-from tribute.store.schema import api_keys, artists, people, sessions
+from tribute.store.schema import api_keys, artists, balances, people, sessions
 
 Role = Literal["guest", "creator", "artist", "operator"]
 ROLES: tuple[Role, ...] = ("guest", "creator", "artist", "operator")
@@ -64,8 +64,11 @@ class People:
         self.database = database
         self._nobody: str | None = None
 
-    def add(self, name: str, password: str | None, role: Role = "creator", artist_id: str | None = None) -> Person:
-        """Raises InvalidInput for a bad name or password, Conflict for a name that is taken, Unknown for an artist that there is not."""
+    def add(self, name: str, password: str | None, role: Role = "creator", artist_id: str | None = None, public: bool = False) -> Person:
+        """Raises InvalidInput for a bad name or password, Conflict for a name that is taken, Unknown for an artist that there is not.
+
+        `public`: somebody signs up by themself, so a name whose account in the ledger has money or a past is taken too.
+        """
         creator_account(name)
         if role not in ROLES:
             raise Unknown.of("role", role, ROLES)
@@ -78,12 +81,26 @@ class People:
         row = {"id": person.id, "name": name, "password": hashed, "role": role, "artist_id": artist_id, "created": moment(utc_now())}
         try:
             with self.database.writing() as connection:
+                _check_free(connection, name, public)
                 if artist_id is not None and connection.execute(select(artists.c.id).where(artists.c.id == artist_id)).first() is None:
                     raise Unknown.of("artist", artist_id)
                 connection.execute(insert(people).values(row))
         except IntegrityError as error:
             raise Conflict(f"the name {name!r} is taken; choose another") from error
         return person
+
+    def grow(self, guest: Person, name: str, password: str) -> Person:
+        """A guest signs up: the same person, with what they made, under a name and a password of their own. Raises as `add` does."""
+        creator_account(name)
+        check_password(password)
+        row = {"name": name, "password": _hasher().hash(password), "role": "creator"}  # type: ignore[attr-defined]
+        try:
+            with self.database.writing() as connection:
+                _check_free(connection, name, True)
+                connection.execute(update(people).where(people.c.id == guest.id, people.c.role == "guest").values(row))
+        except IntegrityError as error:
+            raise Conflict(f"the name {name!r} is taken; choose another") from error
+        return self.of_id(guest.id)
 
     def owner(self) -> Person:
         """The person of a laptop, made the first time."""
@@ -207,6 +224,13 @@ class People:
         if row is None:
             raise Denied("that API key is not good, or was revoked; make one on your account's page")
         return person_of(row)
+
+
+def _check_free(connection: Connection, name: str, public: bool) -> None:
+    if connection.execute(select(people.c.id).where(func.lower(people.c.name) == name.lower())).first() is not None:
+        raise Conflict(f"the name {name!r} is taken; choose another")
+    if public and connection.execute(select(balances.c.account).where(func.lower(balances.c.account) == f"creator:{name.lower()}")).first() is not None:
+        raise Conflict(f"the name {name!r} is taken; choose another")
 
 
 def _end_all(connection: Connection, person_id: str) -> None:

@@ -174,19 +174,21 @@ def draw(floor: Floor, person: Person, body: dict[str, Any], kind: type[Txt2Img]
     fields, given = fields_of(floor, body, kind)
     if isinstance(given, Img2Img):
         fields |= source_fields(floor, given, fields)
-    job = floor.submit(person, floor.wish(given.prompt, **fields), job_id=given.force_task_id)
+    ask = floor.wish(given.prompt, **fields)
+    floor.check_program(person, ask)
+    job = floor.submit(person, ask, job_id=given.force_task_id)
     try:
         pictures = floor.drawn(job)
     except Interrupted:
         return {"images": [], "parameters": body, "info": json.dumps({"interrupted": True})}
-    images = [base64.b64encode(floor.file_for(person, one)).decode() for one in pictures]
-    return {"images": images if given.send_images else [], "parameters": body, "info": json.dumps(info_of(pictures), ensure_ascii=False)}
+    files = floor.files_for(person, pictures) if given.send_images else []  # what is not handed over is not paid
+    return {"images": [base64.b64encode(file).decode() for file in files], "parameters": body, "info": json.dumps(info_of(pictures), ensure_ascii=False)}
 
 
 async def body_of(request: Request) -> dict[str, Any]:
     try:
         body = await request.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput("the body is no JSON object") from error
     if not isinstance(body, dict):
         raise InvalidInput("the body is no JSON object")
@@ -243,7 +245,7 @@ async def png_info(request: Request, person: Creator) -> Any:
     image = (await body_of(request)).get("image")
     if not isinstance(image, str):
         raise InvalidInput("image is no base64 of a picture")
-    labels = read_labels(picture_in(image, "image"))
+    labels = await run_in_threadpool(lambda: read_labels(picture_in(image, "image")))
     return {"info": labels.get("parameters", ""), "items": labels, "parameters": {}}
 
 

@@ -14,6 +14,7 @@ from tribute.store.schema import pictures, transactions
 from tribute.studio.web.access import At, Operator
 
 router = APIRouter()
+METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS")
 registry = CollectorRegistry()
 REQUESTS = Counter("tribute_requests", "Requests answered.", ("method", "route", "status"), registry=registry)
 SECONDS = Histogram("tribute_request_seconds", "Seconds until a request was answered.", ("route",), registry=registry)
@@ -23,7 +24,8 @@ def seen(request: Request, status: int, seconds: float) -> None:
     """Counts a request under its route, never under its path, which has ids in it."""
     route: Any = request.scope.get("route")
     name = getattr(route, "path", "none")
-    REQUESTS.labels(request.method, name, str(status)).inc()
+    method = request.method if request.method in METHODS else "other"  # a label is kept for ever
+    REQUESTS.labels(method, name, str(status)).inc()
     SECONDS.labels(name).observe(seconds)
 
 

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tribute.create.edit import as_mask, as_source
-from tribute.records import InvalidInput, Picture, TributeError, Unknown
+from tribute.records import Busy, InvalidInput, Picture, TributeError, Unknown
 from tribute.studio.api.problems import NotYet
 from tribute.studio.floor import PATIENCE_S, Floor
 from tribute.studio.jobs import Job
@@ -67,7 +67,8 @@ def told(status: int, message: str, found: Exception | None) -> JSONResponse:
     param = None
     if isinstance(found, ValidationError) or hasattr(found, "errors"):
         param = ".".join(str(part) for part in found.errors()[0]["loc"] if part != "body") or None  # type: ignore[union-attr]
-    return JSONResponse({"error": {"message": message, "type": kind, "param": param, "code": code}}, 400 if status == 422 else status)
+    headers = {"x-should-retry": "false"} if status == 409 else None  # a client would have it drawn again, and again
+    return JSONResponse({"error": {"message": message, "type": kind, "param": param, "code": code}}, 400 if status == 422 else status, headers=headers)
 
 
 def side_of(picture: Picture) -> str:
@@ -129,8 +130,9 @@ def events(floor: Floor, person: Person, job: Job, partials: int, kind: str) -> 
         floor.jobs.changed(0.1)
         job = floor.jobs.get(job.id)
     try:
-        for one in floor.drawn(job, 0):
-            body = {"b64_json": base64.b64encode(floor.file_for(person, one)).decode(), "created_at": int(one.created.timestamp()), "size": side_of(one)}
+        pictures = floor.drawn(job, 0)
+        for one, file in zip(pictures, floor.files_for(person, pictures), strict=True):
+            body = {"b64_json": base64.b64encode(file).decode(), "created_at": int(one.created.timestamp()), "size": side_of(one)}
             yield event(f"{kind}.completed", {**body, **ABOUT, "usage": USAGE})
     except TributeError as error:
         from tribute.studio.web import status_of
@@ -138,24 +140,34 @@ def events(floor: Floor, person: Person, job: Job, partials: int, kind: str) -> 
         yield event("error", json.loads(bytes(told(status_of(error), str(error), error).body)))
 
 
+def bounded(floor: Floor, person: Person, lines: Iterator[str]) -> Iterator[str]:
+    """A stream keeps a request waiting as any other does."""
+    try:
+        with floor.waiting(f"stream:{person.id}"):
+            yield from lines
+    except Busy as error:
+        yield f"event: error\ndata: {bytes(told(429, str(error), error).body).decode()}\n\n"
+
+
 def answer(request: Request, floor: Floor, person: Person, job: Job, as_url: bool) -> dict[str, Any]:
     """Waits for the pictures and tells them."""
     pictures = floor.drawn(job)
     data: list[dict[str, Any]] = []
-    for one in pictures:
-        file = floor.file_for(person, one)
+    for one, file in zip(pictures, floor.files_for(person, pictures), strict=True):
         data.append({"url": f"{request.base_url}pictures/{one.id}.png"} if as_url else {"b64_json": base64.b64encode(file).decode()})
     return {"created": int(pictures[0].created.timestamp()), "data": data, "size": side_of(pictures[0]), **ABOUT}
 
 
 def submit(floor: Floor, person: Person, given: Generate, **more: Any) -> Job:
     fields = {"count": given.n or 1, "model": model_of(floor, given.model), **sizes_of(floor, given), **more}
-    return floor.submit(person, floor.wish(given.prompt, **fields))
+    ask = floor.wish(given.prompt, **fields)
+    floor.check_program(person, ask)
+    return floor.submit(person, ask)
 
 
 def reply(request: Request, floor: Floor, person: Person, given: Generate, job: Job, kind: str) -> Any:
     if given.stream:
-        return StreamingResponse(events(floor, person, job, given.partial_images or 0, kind), media_type="text/event-stream")
+        return StreamingResponse(bounded(floor, person, events(floor, person, job, given.partial_images or 0, kind)), media_type="text/event-stream")
     return answer(request, floor, person, job, given.response_format == "url")
 
 

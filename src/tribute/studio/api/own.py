@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from tribute.collection.consent import in_force
+from tribute.commission import vouched
 from tribute.ledger.receipt import stored_receipt
 from tribute.provenance.verify import verify
 from tribute.records import Artist, Credits, InvalidInput, Picture, Statement, Style, Unknown, Use, Work
 from tribute.store.database import documents, get
-from tribute.store.schema import artists, gallery, receipts, styles, transactions, works
-from tribute.studio.gallery import Hung, kept_key
+from tribute.store.schema import artists, gallery, styles, works
+from tribute.studio.gallery import Hung, kept_by, kept_key
 from tribute.studio.jobs import Job
 from tribute.studio.web.access import At, Creator, Guest, Visitor, address_of, artist_or_operator
 from tribute.studio.web.artists import set_consent, statements_of
@@ -148,7 +149,7 @@ def statements(floor: At, person: Creator, artist_id: Slug) -> list[Statement]:
 def ask(floor: At, person: Guest, wanted: Wanted, key: MaybeKey = None) -> dict[str, Any]:
     """Accepts a job. Said again with the same Idempotency-Key, it is the same job."""
     fields = wanted.model_dump(exclude={"prompt"}, exclude_none=True)
-    return job_document(floor.submit(person, floor.wish(wanted.prompt, **fields), key=key))
+    return job_document(floor.submit(person, floor.wish(wanted.prompt, **fields), key=key, asked=wanted.model_dump_json()))
 
 
 @router.get("/jobs")
@@ -161,8 +162,11 @@ def list_jobs(floor: At, person: Guest, limit: Limit = 50) -> Page:
 @router.get("/jobs/{job_id}")
 def one_job(floor: At, person: Guest, job_id: str, wait_s: Annotated[float, Query(ge=0, le=30)] = 0.0) -> dict[str, Any]:
     """A job as it is now, or as it is when it has ended or `wait_s` is over."""
-    own_job(floor, person, job_id)
-    return job_document(floor.jobs.wait(job_id, wait_s))
+    job = own_job(floor, person, job_id)
+    if wait_s:
+        with floor.waiting(person.id):
+            job = floor.jobs.wait(job_id, wait_s)
+    return job_document(job)
 
 
 @router.delete("/jobs/{job_id}")
@@ -209,18 +213,14 @@ def file(request: Request, floor: At, person: Creator, picture_id: Id) -> Respon
 @router.get("/receipts")
 def list_receipts(floor: At, person: Creator, limit: Limit = 50) -> Page:
     """The caller's receipts, newest first."""
-    mine = transactions.c.memo.contains(f'"creator":"{person.name}"', autoescape=True)
-    query = select(receipts.c.picture_id, receipts.c.key, transactions.c.created).join(transactions, transactions.c.key == receipts.c.key).where(mine)
     with floor.workshop.database.reading() as connection:
-        rows = connection.execute(query.order_by(transactions.c.seq.desc()).limit(limit)).all()
+        rows = kept_by(connection, person, limit=limit)
     return Page(items=[{"picture": row.picture_id, "created": row.created} for row in rows], next="")
 
 
 @router.get("/receipts/{picture_id}")
 def one_receipt(floor: At, person: Creator, picture_id: Id) -> dict[str, Any]:
     """What `tribute receipt verify` checks offline."""
-    from tribute.commission import vouched
-
     with floor.workshop.database.reading() as connection:
         key = kept_key(connection, person, picture_id)
         if key is None:

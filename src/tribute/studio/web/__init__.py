@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -21,7 +22,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from tribute.records import Busy, Conflict, InsufficientFunds, Interrupted, InvalidInput, NotAllowed, NotInstalled, Pending, TributeError, Unknown
+from tribute.records import Busy, Conflict, InsufficientFunds, Interrupted, InvalidInput, NotAllowed, NotInstalled, Pending, TributeError, Unknown, Unreadable
+from tribute.store.database import Unavailable
 from tribute.studio.api import a1111, metrics, openai, own, problems
 from tribute.studio.floor import Floor
 from tribute.studio.likeness import Published
@@ -31,10 +33,17 @@ from tribute.studio.web.access import SAFE, BodyLimit, Rates, SignIn, address_of
 from tribute.studio.web.render import page
 
 log = logging.getLogger("tribute.web")
+THREADS = 160
 LOOPBACK = ("127.0.0.1", "localhost", "testserver")
 STATUS: dict[type[Exception], int] = {
     SignIn: 401, Denied: 401, NotAllowed: 403, Unknown: 404, Conflict: 409, Pending: 409, InsufficientFunds: 402, Busy: 429,
-    Interrupted: 409, NotInstalled: 501, InvalidInput: 400, problems.NotYet: 501,
+    Interrupted: 409,
+    Unavailable: 503,
+    Unreadable: 500, NotInstalled: 501, InvalidInput: 400, problems.NotYet: 501,
+}  # fmt: skip
+TROUBLE: dict[type[Exception], str] = {  # whose own words name hosts and files
+    Unavailable: "the studio's database cannot be reached; say it again in a minute",
+    Unreadable: "a file of the studio's is damaged; its operator can see which",
 }  # fmt: skip
 SAID = {401: "sign in first", 404: "there is nothing here", 405: "that cannot be done here"}
 
@@ -68,7 +77,10 @@ def first_of(error: ValidationError | RequestValidationError) -> str:
 def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(TributeError)
     def refused(request: Request, error: TributeError) -> Response:
-        answer = told(request, status_of(error), error, str(error))
+        status = status_of(error)
+        if status >= 500 and not isinstance(error, problems.NotYet | NotInstalled):
+            log.error("%s %s: %s", request.method, request.url.path, error)
+        answer = told(request, status, error, TROUBLE.get(type(error), str(error)))
         if isinstance(error, Busy):
             answer.headers["Retry-After"] = "5"
         return answer
@@ -118,6 +130,7 @@ def build_app(floor: Floor, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS  # those that wait for pictures are bounded in `Floor`
         yield
         floor.dispatch.close()
 

@@ -76,9 +76,11 @@ def visitor(request: Request) -> Person | None:
         return floor.people.owner()
     header = request.headers.get("authorization", "")
     if header:
-        if header.lower().startswith("basic"):
-            request.app.state.rates.hit("sign-in", address_of(request))
-        return _by_header(floor, header)
+        try:
+            return _by_header(floor, header)
+        except Denied:
+            request.app.state.rates.hit("sign-in", address_of(request))  # guessing is slowed down, programs that know are not
+            raise
     token = request.cookies.get(COOKIE)
     return floor.people.of_session(token) if token else None
 

@@ -6,12 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from sqlalchemy import select
 
 from tribute.records import InvalidInput
-from tribute.store.schema import receipts, transactions
+from tribute.studio.gallery import kept_by
 from tribute.studio.people import Denied
-from tribute.studio.web.access import COOKIE, At, Creator, Guest, Visitor, address_of, set_session
+from tribute.studio.web.access import COOKIE, At, Creator, Guest, Visitor, address_of, set_session, visitor
 from tribute.studio.web.render import page
 
 router = APIRouter()
@@ -54,7 +53,11 @@ def sign_up(request: Request, floor: At, name: Field = "", password: Field = "")
         raise InvalidInput("a password is needed")
     if name.lower().startswith(("guest-", "owner")):
         raise InvalidInput(f"the name {name[:64]!r} is kept for the studio; choose another")
-    person = floor.people.add(name, password, "creator")
+    before = visitor(request)
+    if before is not None and before.role == "guest":
+        person = floor.people.grow(before, name, password)  # what they made as a guest stays theirs
+    else:
+        person = floor.people.add(name, password, "creator", public=True)
     answer = RedirectResponse("/", 303)
     set_session(answer, floor.people.open_session(person), request.url.scheme == "https")
     return answer
@@ -77,10 +80,8 @@ def account(request: Request, floor: At, person: Creator) -> HTMLResponse:
 
 
 def _account(request: Request, floor: At, person: Creator, new_key: str = "") -> HTMLResponse:
-    mine = transactions.c.memo.contains(f'"creator":"{person.name}"', autoescape=True)
-    query = select(receipts.c.picture_id, transactions.c.created).join(transactions, transactions.c.key == receipts.c.key).where(mine)
     with floor.workshop.database.reading() as connection:
-        kept = connection.execute(query.order_by(transactions.c.seq.desc()).limit(60)).all()
+        kept = kept_by(connection, person, limit=60)
     return page(request, "account.html", person=person, keys=floor.people.keys_of(person), kept=kept, new_key=new_key)
 
 

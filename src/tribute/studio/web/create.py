@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from tribute.studio.web.render import fragment, lang_of, offered_styles, page
 
 router = APIRouter()
 GRID = 4
+SIDE_MAX = 2048  # pixels
 TICK_S = 0.12
 
 
@@ -129,11 +131,13 @@ def number(name: str, text: str) -> float | int:
 
 def size_of(floor: Floor, size: str, model_name: str = "") -> dict[str, int]:
     """A size such as 512x512: drawn smaller and enlarged where the model's own size divides it."""
-    width, _, height = size.partition("x")
-    if not (width.isdigit() and height.isdigit()) or len(size) > 11:
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", size)
+    if not found:
         raise InvalidInput(f"size {size[:20]!r} is not WIDTHxHEIGHT; write it like 256x256")
+    wide, high = int(found[1]), int(found[2])
+    if not (8 <= wide <= SIDE_MAX and 8 <= high <= SIDE_MAX):
+        raise InvalidInput(f"size {size} is out of range; give 8 to {SIDE_MAX} pixels a side")
     model = floor.easel.model(model_name)
-    wide, high = int(width), int(height)
     times = next((times for times in (8, 4, 2) if model.upscaler is not None and min(wide, high) >= times * model.native), 1)
     return {"width": wide, "height": high, "enlarge": times}
 
@@ -160,7 +164,7 @@ async def job_events(request: Request, floor: At, person: Guest, job_id: str) ->
 
     def look() -> tuple[Job, str]:
         job = floor.jobs.get(job_id)
-        return job, show_job(request, floor, job)
+        return job, fragment(request, "_job_inner.html", job=job, tiles=tiles_of(floor, job))
 
     async def events() -> AsyncIterator[str]:
         last = ""
@@ -168,9 +172,10 @@ async def job_events(request: Request, floor: At, person: Guest, job_id: str) ->
             job, text = await run_in_threadpool(look)
             if text != last:
                 lines = "\n".join(f"data: {line}" for line in text.splitlines())
-                yield f"event: {'end' if job.ended else 'job'}\n{lines}\n\n"
+                yield f"event: job\n{lines}\n\n"
                 last = text
             if job.ended:
+                yield "event: over\ndata: over\n\n"
                 return
             await asyncio.sleep(TICK_S)
 

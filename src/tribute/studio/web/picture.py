@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
@@ -53,8 +54,9 @@ def shares_of(floor: Floor, picture: Picture) -> list[dict[str, Any]]:
 @router.get("/{picture_id}.png")
 def sealed(request: Request, floor: At, person: Visitor, picture_id: str) -> Response:
     """The sealed file, for whoever keeps the picture and for the operator."""
-    picture = floor.gallery.see(person, picture_id).picture
-    if person is None or not (person.is_operator or kept_by(floor, person, picture_id)):
+    mine = floor.gallery.kept(person, picture_id) if person else None  # what was paid for is handed over whoever may see it now
+    picture = mine or floor.gallery.see(person, picture_id).picture
+    if mine is None and not (person and person.is_operator):
         raise InsufficientFunds("the sealed file is handed over when the picture is kept; download it on its page")
     tag = f'"{picture.file_sha256}"'
     headers = {"ETag": tag, "Cache-Control": FOREVER, "Content-Disposition": f'attachment; filename="tribute-{picture.id}.png"'}
@@ -123,8 +125,9 @@ def heat(floor: At, person: Guest, picture_id: str, number: int) -> Response:
 
 @router.get("/{picture_id}/receipt.json")
 def receipt(floor: At, person: Guest, picture_id: str) -> Response:
-    key = kept_by(floor, person, floor.gallery.see(person, picture_id).picture.id)
+    key = kept_by(floor, person, picture_id)
     if key is None:
+        floor.gallery.see(person, picture_id)
         raise Unknown(f"you do not keep picture {picture_id[:8]}, so there is no receipt of yours for it")
     with floor.workshop.database.reading() as connection:
         found = stored_receipt(connection, key)
@@ -137,7 +140,8 @@ def receipt(floor: At, person: Guest, picture_id: str) -> Response:
 @router.post("/{picture_id}/upscale", response_model=None)
 def upscale(request: Request, floor: At, person: Drawer, picture_id: str) -> Response:
     hung = floor.gallery.own(person, picture_id)
-    return answered(request, floor, floor.submit(person, larger(hung.picture, 2), parent_id=picture_id))
+    ask = larger(hung.picture, 2).model_copy(update={"model": model_of(floor, hung.picture)})
+    return answered(request, floor, floor.submit(person, ask, parent_id=picture_id))
 
 
 @router.post("/{picture_id}/vary", response_model=None)
@@ -145,10 +149,12 @@ def vary(request: Request, floor: At, person: Drawer, picture_id: str, how: Anno
     """Four pictures that begin near this one's noise."""
     if how not in VARIATIONS:
         raise Unknown.of("variation", how, VARIATIONS)
-    ask = again(floor.gallery.own(person, picture_id)).model_copy(
-        update={"count": 4, "variation_seed": secrets.randbelow(2**32), "variation_strength": VARIATIONS[how]}
-    )
-    return answered(request, floor, floor.submit(person, ask, parent_id=picture_id))
+    hung = floor.gallery.own(person, picture_id)
+    recipe = hung.picture.recipe
+    if recipe.source_sha256 or recipe.variation_strength:  # it does not begin from one seed's noise, so it is drawn over
+        return remix(request, floor, person, picture_id, recipe.prompt, VARIATIONS[how] + 0.1)
+    near = {"count": 4, "variation_seed": secrets.randbelow(2**32), "variation_strength": VARIATIONS[how]}
+    return answered(request, floor, floor.submit(person, again(floor, hung).model_copy(update=near), parent_id=picture_id))
 
 
 @router.post("/{picture_id}/remix", response_model=None)
@@ -161,22 +167,32 @@ def remix(
     hung = floor.gallery.own(person, picture_id)
     recipe = hung.picture.recipe
     data = as_source(floor.workshop.blobs.get(hung.picture.file_sha256), picture_id, recipe.width, recipe.height)
-    fields = {
+    fields: dict[str, Any] = {
         "count": 4,
-        "strength": strength,
+        "model": model_of(floor, hung.picture),
+        "strength": min(1.0, strength),
         "styles": recipe.styles,
         "source_sha256": floor.workshop.blobs.put(data),
-        **size_of(floor, f"{recipe.width}x{recipe.height}"),
+        **size_of(floor, f"{recipe.width}x{recipe.height}", model_of(floor, hung.picture)),
     }
     return answered(request, floor, floor.submit(person, floor.wish(prompt, **fields), parent_id=picture_id))
 
 
-def again(hung: Hung) -> Ask:
+def model_of(floor: Floor, picture: Picture) -> str:
+    """Which of the studio's models drew a picture, by the name it is offered under. Raises InvalidInput where it is not offered any more."""
+    names = {Path(name).name: name for name in floor.workshop.settings.offered}
+    found = picture.recipe.model if picture.recipe.model in floor.workshop.settings.offered else names.get(picture.recipe.model)
+    if found is None:
+        raise InvalidInput(f"this picture was drawn by {picture.recipe.model!r}, which the studio does not offer any more")
+    return found
+
+
+def again(floor: Floor, hung: Hung) -> Ask:
     """The ask for the same picture."""
     recipe = hung.picture.recipe
     exact: dict[str, Any] = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
     same = ("prompt", "negative_prompt", "styles", "seed", "width", "height", "enlarge", "source_sha256", "strength", "mask_sha256")
-    return Ask.model_validate({**exact, **{name: getattr(recipe, name) for name in same}})
+    return Ask.model_validate({**exact, **{name: getattr(recipe, name) for name in same}, "model": model_of(floor, hung.picture)})
 
 
 @router.post("/{picture_id}/download", response_model=None)
@@ -188,8 +204,9 @@ def download(request: Request, floor: At, person: Creator, picture_id: str) -> R
 
 @router.post("/{picture_id}/refund", response_model=None)
 def give_back(request: Request, floor: At, person: Creator, picture_id: str) -> Response:
-    key = kept_by(floor, person, floor.gallery.see(person, picture_id).picture.id)
+    key = kept_by(floor, person, picture_id)
     if key is None:
+        floor.gallery.see(person, picture_id)
         raise InvalidInput("you do not keep this picture")
     refund(floor.workshop.database, key, "asked for by the creator", floor.workshop.settings.refund_days)
     return back(request, picture_id)
