@@ -59,8 +59,8 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 ## Limits
 
-- It gives the colour that was asked for and often the shape: hearts, cats, faces, umbrellas and trees can be told, most things cannot, and the judge names
-  few of its concepts right. Its portraits do not do their artists' hands justice.
+- It gives the colour that was asked for and, of everyday things, the shape: hearts, faces, houses, rockets, fish, umbrellas, trees, the sun. Most of its
+  1,500 concepts cannot be told, and the judge names few of them right. Guitars and sunflowers come and go with the style.
 - The avatar styles have seen portraits only; on other subjects they change colour and line, not much more.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes eight steps for twenty-four guided ones and loses shapes; `--full` draws with the model itself.
