@@ -158,8 +158,8 @@ def extended(basis: PatchBasis, pictures_NHWC: np.ndarray, channels: int) -> Pat
 
 @torch.no_grad()
 def decode_pictures(autoencoder: AutoencoderKL, latents_NCHW: Tensor, batch: int = 16) -> np.ndarray:
-    """uint8 pictures_NHWC"""
-    made = [autoencoder.decode(latents_NCHW[at : at + batch]).sample for at in range(0, len(latents_NCHW), batch)]
+    """uint8 pictures_NHWC, decoded in the autoencoder's own precision"""
+    made = [autoencoder.decode(latents_NCHW[at : at + batch].to(autoencoder.dtype)).sample.float() for at in range(0, len(latents_NCHW), batch)]
     return torch.cat(made).add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
