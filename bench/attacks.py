@@ -77,19 +77,19 @@ def near_duplicates(rig: Rig) -> tuple[float, str]:
     return paid[1][1] / paid[0][1], f"works are not counted; paid by catalogue size it would be {by_size_gain:.2f}"
 
 
-def _worded(rig: Rig, words: str, instead: str) -> float:
-    """Over the same prompt with other words in their place: any word more changes a picture, and with it everybody's share."""
-
-    def share(prompt: str, seed: int, said: str) -> float:
-        return shares(rig, rig.recipe(f"{prompt}, {said}", rig.use(MINE, 0.8), rig.use(OTHER, 0.6), seed=seed))[MINE]
-
-    asked = [(prompt, 1) for prompt in MANY]
-    return sum(share(*one, words) for one in asked) / sum(share(*one, instead) for one in asked)
+FILLERS = (OTHER, "twemoji", "croodles")  # names that say nothing of MINE: any word more changes a picture, and with it everybody's share
+SEEDS = (1, 2, 3)
 
 
 def stuffed_prompt(rig: Rig) -> tuple[float, str]:
-    """The style's name, three times over, in the prompt of a picture that wears it, against the other's name in its place."""
-    return _worded(rig, " ".join([MINE] * 3), " ".join([OTHER] * 3)), "words pay nobody; a style that is named and not worn gets nothing"
+    """The style's name, three times over, in the prompts of pictures that wear it, against other names in its place, each said as often."""
+
+    def share(prompt: str, seed: int, said: str) -> float:
+        return shares(rig, rig.recipe(f"{prompt}, {' '.join([said] * 3)}", rig.use(MINE, 0.8), rig.use(OTHER, 0.6), seed=seed))[MINE]
+
+    asked = [(prompt, seed) for prompt in MANY for seed in SEEDS]
+    honest = sum(share(*one, filler) for one in asked for filler in FILLERS) / len(FILLERS)
+    return sum(share(*one, MINE) for one in asked) / honest, "words pay nobody; a style that is named and not worn gets nothing"
 
 
 def added_at_a_hundredth(rig: Rig) -> tuple[float, str]:

@@ -198,7 +198,10 @@ def make_bench(folder: Path, studio: Studio, database: Database, blobs: Any) -> 
             )  # fmt: skip
             put_style(connection, styles[name])
     desk = Desk(database, blobs, studio, Price(amount_minor=50, currency="CNY", platform_bp=3000))
-    return Bench(desk, load_model(str(folder), engine="torch"), folder, styles)
+    import torch
+
+    # In float32 on every machine: what two ways of drawing must agree on is lost in bfloat16's rounding.
+    return Bench(desk, load_model(str(folder), dtype=torch.float32, engine="torch"), folder, styles)
 
 
 def save_png(path: Path, picture_HWC: np.ndarray) -> Path:

@@ -12,6 +12,7 @@ from tribute.credit.registry import METHODS
 from tribute.credit.shapley import exact_scores
 from tribute.credit.shares import BASE, to_credits
 from tribute.diffusion.denoiser import build_scheduler
+from tribute.diffusion.loading import load_model
 from tribute.records import PPM, Recipe, StyleUse
 
 
@@ -110,13 +111,16 @@ def test_influence_has_one_answer_in_both_its_forms():
     assert torch.allclose(influence_matrix(works_NF, pictures_MF, 0.3), written)
 
 
-def test_works_within_a_worn_style_are_told_apart_on_a_whole_model(bench):
-    model, use = bench.model, StyleUse(name="ada", adapter_sha256=bench.styles["ada"].adapter_sha256)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_works_within_a_worn_style_are_told_apart_on_a_whole_model(bench, dtype):
+    """In the precision that the machine draws in; the style was worn to draw before, as whoever asks has done."""
+    model, use = load_model(str(bench.folder), dtype=dtype, engine="torch"), StyleUse(name="ada", adapter_sha256=bench.styles["ada"].adapter_sha256)
     works_NHWC = np.stack([flat_art(model.native, seed=at) for at in range(6)])
     recipe = Recipe(prompt="thing 4", seed=1, steps=2, guidance=1.0, width=model.native, height=model.native, scheduler="x", model=model.name,
                     model_sha256=model.sha256, snapshot=None, dtype="float32")  # fmt: skip
     names = [f"w{at}" for at in range(6)]
     captions = [f"thing {at}" for at in range(6)]
+    sample(model, [recipe.model_copy(update={"styles": (use,)})], bench.desk.blobs.get)
     before = sample(model, [recipe], None)[0]
     scores = works_within(model, use, bench.desk.blobs.get, recipe, works_NHWC[4], works_NHWC, captions, names)
     assert max(scores.parties, key=scores.parties.get) == "w4"

@@ -2,11 +2,22 @@ import pytest
 from pydantic import ValidationError
 
 from tests.conftest import make_picture
-from tribute.records import Credits, Posting, Share, Transaction, Unknown, canonical, utc_now
+from tribute.records import Credits, Posting, Share, StyleUse, Transaction, Unknown, canonical, utc_now
 
 
 def line(account, amount, currency="CNY"):
     return Posting(account=account, amount_micro=amount, currency=currency)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [("a fox, micah micah Micah", "a fox"), ("micah", "micah"), ("a micah-like fox by micah", "a micah-like fox by"), ("a fox", "a fox"),
+     ("一只狐狸，micah", "一只狐狸"),
+     ("twemoji fox", "twemoji fox")],
+)  # fmt: skip
+def test_the_model_is_not_told_the_names_of_the_styles_that_are_worn(prompt, told):
+    recipe = make_picture({}).recipe.model_copy(update={"prompt": prompt, "styles": (StyleUse(name="micah"),)})
+    assert recipe.drawn_prompt == told
 
 
 def test_records_are_frozen_and_hash_by_content():

@@ -104,7 +104,7 @@ def _draw(model: Model, recipes: Sequence[Recipe], read: Any, progress: Progress
 
     extra = {"eta": 0.0} if "eta" in inspect.signature(pipeline.scheduler.step).parameters else {}
     made = pipeline(
-        prompt=[recipe.prompt for recipe in recipes],
+        prompt=[recipe.drawn_prompt for recipe in recipes],
         negative_prompt=[first.negative_prompt] * len(recipes),
         num_inference_steps=first.steps,
         guidance_scale=first.guidance,

@@ -85,7 +85,7 @@ def word_tokens(tokenizer: Any, prompt: str, length: int) -> list[tuple[str, lis
 def keyword_shares(model: Model, recipe: Recipe, render: Callable[[Recipe], np.ndarray]) -> tuple[Word, ...]:
     """Renders once more with recorders in the cross-attention layers. Words in the order of the prompt; shares sum to 1."""
     unet, tokenizer = model.pipeline.unet, model.pipeline.tokenizer
-    words = word_tokens(tokenizer, recipe.prompt, model.max_tokens)
+    words = word_tokens(tokenizer, recipe.drawn_prompt, model.max_tokens)
     if not words:
         return ()
     rows, columns = GRID * recipe.height // max(recipe.height, recipe.width), GRID * recipe.width // max(recipe.height, recipe.width)

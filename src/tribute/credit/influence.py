@@ -90,17 +90,19 @@ def works_within(
 
     with model.lock, model.in_torch():
         model.wear([(use,)], read)
+        pipeline.unet.float()  # gradients of bfloat16 weights would be too coarse; back again, the weights are as they were
         parameters = [value for name, value in pipeline.unet.named_parameters() if name.split(".")[-3:-1] in (["lora_A", use.name], ["lora_B", use.name])]
         before = [value.requires_grad for value in parameters]
         for value in parameters:
             value.requires_grad_(True)
         try:
             influence = Influence(pipeline.unet, parameters, pipeline.scheduler)
-            works_NF = influence.gradients(latents(pictures_NHWC), states(captions))
-            picture_1F = influence.gradients(latents(picture_HWC[None]), states([recipe.prompt]))
+            works_NF = influence.gradients(latents(pictures_NHWC).float(), states(captions).float())
+            picture_1F = influence.gradients(latents(picture_HWC[None]).float(), states([recipe.drawn_prompt]).float())
         finally:
             for value, needed in zip(parameters, before, strict=True):
                 value.requires_grad_(needed)
+            pipeline.unet.to(model.dtype)
     return works_scores(names, influence_matrix(works_NF, picture_1F, ridge)[0])
 
 

@@ -174,7 +174,7 @@ class Model:
         from safetensors.torch import load
 
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), torch.inference_mode(False):  # whoever draws loads it; whoever asks for gradients needs it too
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is meant here
                 weights = in_peft_names(load(data))
                 self.pipeline.load_lora_weights(dict(weights), adapter_name=name)

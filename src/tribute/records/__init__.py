@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -232,6 +233,13 @@ class Recipe(Record):
     snapshot: str | None  # None: the model cites none, so its base is unknown
     dtype: str
     engine: str = "torch"
+
+    @property
+    def drawn_prompt(self) -> str:
+        """What the model is told: the prompt without the names of the styles that are worn. A style is worn by its weight; naming it gains nothing."""
+        names = "|".join(re.escape(use.name) for use in self.styles)
+        left = " ".join(re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", " ", self.prompt, flags=re.IGNORECASE).split()) if names else self.prompt
+        return left.strip(" ,，、;") or self.prompt
 
     @field_validator("styles")
     @classmethod
