@@ -111,10 +111,10 @@ def child(name: str, folder: Path, size: int, steps: int, repeats: int) -> dict[
         return {"picture_s": median_s(draw, max(1, repeats // 3)), "calls_ms": calls}
 
 
-def matmul_rate(side: int = 2048) -> float:
-    """GFLOP/s of a float32 matrix product."""
-    one = torch.rand(side, side)
-    return 2 * side**3 / median_s(lambda: one @ one, 5) / 1e9
+def matmul_rate(dtype: torch.dtype, side: int = 2048) -> float:
+    """GFLOP/s of a matrix product in that precision."""
+    one, other = torch.randn(side, side).to(dtype), torch.randn(side, side).to(dtype)
+    return 2 * side**3 / median_s(lambda: one @ other, 5) / 1e9
 
 
 def stages(folder: Path) -> None:
@@ -126,7 +126,7 @@ def stages(folder: Path) -> None:
     from tribute.provenance import watermark
 
     torched, model = load_model(str(folder), engine="torch"), load_model(str(folder))
-    rate, pipeline, size = matmul_rate(), model.pipeline, model.native
+    rate, pipeline, size = matmul_rate(model.dtype), model.pipeline, model.native
     config = pipeline.unet.config
     latent = torch.zeros(1, config.in_channels, config.sample_size, config.sample_size, dtype=model.dtype)
     states = torch.zeros(1, model.max_tokens, config.cross_attention_dim, dtype=model.dtype)
@@ -143,7 +143,7 @@ def stages(folder: Path) -> None:
         work["upscaler, twice the side"] = (lambda: enlarge(model.upscaler, drawn, 2), lambda: enlarge(torched.upscaler, drawn, 2))
         drawn_large = np.repeat(np.repeat(drawn, 2, 0), 2, 1)
         work["watermark"] = (lambda: watermark.embed(drawn_large, "00000001"), None)
-    print(f"\nfloat32 matmul {rate:.0f} GFLOP/s\nstage                       ms    GFLOP    floor ms    to the floor")
+    print(f"\n{str(model.dtype).removeprefix('torch.')} matmul {rate:.0f} GFLOP/s\nstage                       ms    GFLOP    floor ms    to the floor")
     with torch.inference_mode():
         for name, (run, counted) in work.items():
             took = 1000 * median_s(run, 9)
