@@ -78,7 +78,7 @@ def near_duplicates(rig: Rig) -> tuple[float, str]:
 
 
 FILLERS = (OTHER, "twemoji", "croodles")  # names that say nothing of MINE: any word more changes a picture, and with it everybody's share
-SEEDS = (1, 2, 3)
+SEEDS = (1,)
 
 
 def stuffed_prompt(rig: Rig) -> tuple[float, str]:

@@ -68,7 +68,7 @@ class Rig:
 
     def ask(self, number: int) -> str | None:
         """The job of that number, or None where nobody answered: said again later, it is the same one."""
-        body = {"prompt": f"a fox {number}", "count": 2, "steps": 6, "guidance": 1.0, "width": 64, "height": 64}
+        body = {"prompt": f"a fox {number}", "count": 2, "steps": 60, "guidance": 1.0, "width": 64, "height": 64}
         try:
             answer = httpx.post(f"{self.address}/api/v1/jobs", json=body, headers={"Idempotency-Key": f"k{number}"}, timeout=5)
         except httpx.HTTPError:

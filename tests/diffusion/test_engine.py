@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from tests.tiny import make_adapter
 from tribute.create.sample import sample
@@ -19,7 +20,7 @@ def far(one, other):
 
 def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    plain, fast = (load_model(str(bench.folder), engine=engine) for engine in ("torch", "openvino"))
+    plain, fast = (load_model(str(bench.folder), engine=engine, dtype=torch.float32) for engine in ("torch", "openvino"))
     blobs = {sha256(data): data for data in (make_adapter(bench.folder, 1), make_adapter(bench.folder, 2))}
     one, two = (StyleUse(name=name, weight=weight, adapter_sha256=key) for name, weight, key in zip(("one", "two"), (1.0, 0.5), blobs, strict=True))
     asked = [recipe(plain, styles=styles, seed=seed) for styles in ((), (one,), (one, two), (two,), ()) for seed in (1, 2)]
@@ -28,7 +29,7 @@ def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_pa
     assert far(drawn[1][:2], drawn[1][2:4]) > 3  # the adapter is seen at all
     assert far(drawn[1][:2], drawn[1][-2:]) == 0  # and goes without a trace
     assert len(list(tmp_path.rglob("*.xml"))) == 2  # with and without a side branch
-    again = load_model(str(bench.folder), engine="openvino")  # reads what was traced before
+    again = load_model(str(bench.folder), engine="openvino", dtype=torch.float32)  # reads what was traced before
     assert far(sample(again, asked[2:4], blobs.__getitem__), drawn[1][2:4]) <= 1
     assert len(list(tmp_path.rglob("*.xml"))) == 2
 
@@ -36,7 +37,7 @@ def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_pa
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_rows_that_wear_different_styles_share_a_batch(bench, engine, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    model = load_model(str(bench.folder), engine=engine)
+    model = load_model(str(bench.folder), engine=engine, dtype=torch.float32)  # bfloat16's rounding depends on the batch
     data = make_adapter(bench.folder, 1)
     use = StyleUse(name="one", weight=0.7, adapter_sha256=sha256(data))
     asked = [recipe(model, styles=styles) for styles in ((), (use,), (use.model_copy(update={"weight": 2.0}),))]

@@ -76,7 +76,7 @@ MATRIX = {
     "POST /create": "303 303 303 303 303 303",
     "GET /jobs/{job_id}": f"{SIGN} 404 200 404 404 200",
     "GET /jobs/{job_id}/events": f"{SIGN} 404 200 404 404 200",
-    "GET /jobs/{job_id}/previews/{number}.png": f"{SIGN} 404 404 404 404 404",
+    "GET /jobs/{job_id}/previews/{number}.png": f"{SIGN} 404 303 404 404 303",
     "POST /jobs/{job_id}/cancel": "401 404 303 404 404 303",
     "GET /history": f"{SIGN} 200 200 200 200 200",
     "GET /pictures/{picture_id}": "404 404 200 404 404 200",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tribute.studio.wiring import Workshop
 
 FILE = "likeness.safetensors"
-SURE = 0.9  # works above it are the picture itself, or a near copy: one in a thousand strangers is (bench/likeness.py)
+SURE = 0.95  # works above it are taken for the picture itself, or a near copy of it; how often strangers are: bench/likeness.py, docs/studio.md
 SIDE = 128
 _alone = threading.Lock()
 

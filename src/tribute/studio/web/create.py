@@ -184,10 +184,12 @@ async def job_events(request: Request, floor: At, person: Guest, job_id: str) ->
 
 @router.get("/jobs/{job_id}/previews/{number}.png")
 def preview(floor: At, person: Guest, job_id: str, number: int) -> Response:
-    own_job(floor, person, job_id)
+    """How a picture looks while it is drawn; the picture itself once it is there, for whoever asks a moment late."""
+    job = own_job(floor, person, job_id)
     png = floor.jobs.preview(job_id, min(abs(number), 99))
     if png is None:
-        raise Unknown.of("preview", number)
+        made = next((tile["picture"] for tile in tiles_of(floor, job) if tile["number"] == number), None)
+        return RedirectResponse(f"/pictures/{made}/view.webp", 303) if made else Response(status_code=204)
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=60"})
 
 
