@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from tribute.records import Interrupted, Picture, TributeError, Unknown
 from tribute.store.database import Unavailable
+from tribute.store.schema import gallery
 from tribute.studio.jobs import Job, Jobs
 from tribute.studio.wiring import Workshop
 
@@ -147,8 +148,4 @@ class Easel:
 
 def places_of(connection: Connection, job_id: str) -> tuple[int, ...]:
     """Which of a job's pictures are stored already."""
-    from sqlalchemy import select
-
-    from tribute.store.schema import gallery
-
     return tuple(connection.execute(select(gallery.c.number).where(gallery.c.job_id == job_id).order_by(gallery.c.number)).scalars())

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select,
 from tribute.commission import Ask
 from tribute.records import Busy, Conflict, Interrupted, InvalidInput, Picture, Record, Unknown, canonical, sha256, utc_now
 from tribute.store.database import Database, insert_new, moment
-from tribute.store.schema import gallery, jobs, previews
+from tribute.store.schema import gallery, jobs, previews, workers
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
@@ -145,9 +145,10 @@ class Jobs:
             made = _made(connection, [row.id for row in rows])
         return [_job(row, made.get(row.id, ())) for row in rows]
 
-    def waiting(self) -> list[Job]:
-        """Queued and running jobs, in the order of their turns."""
-        return self.find(jobs.c.state.in_(("queued", "running")), limit=WAITING_ALL, newest=False)
+    def waiting(self, person_id: str | None = None) -> list[Job]:
+        """Queued and running jobs, all or one person's, in the order of their turns."""
+        mine = [] if person_id is None else [jobs.c.person_id == person_id]
+        return self.find(jobs.c.state.in_(("queued", "running")), *mine, limit=WAITING_ALL, newest=False)
 
     def counts(self) -> dict[str, int]:
         with self.database.reading() as connection:
@@ -230,10 +231,6 @@ class Jobs:
         self._tell()
         return self.get(job_id)
 
-    def stopped(self, job_id: str) -> bool:
-        with self.database.reading() as connection:
-            return bool(connection.execute(select(jobs.c.stop).where(jobs.c.id == job_id)).scalar_one_or_none())
-
     def abandoned(self, alive: set[str]) -> list[str]:
         """Running jobs whose worker is not among those alive, given back to the queue."""
         with self.database.writing() as connection:
@@ -299,8 +296,6 @@ def seen_since(now: datetime) -> str:
 
 def beat(database: Database, worker: str, model: str) -> None:
     """A worker's sign of life."""
-    from tribute.store.schema import workers
-
     with database.writing() as connection:
         insert_new(connection, workers, [{"id": worker, "seen": moment(utc_now()), "model": model}])
         connection.execute(update(workers).where(workers.c.id == worker).values(seen=moment(utc_now()), model=model))
@@ -308,8 +303,6 @@ def beat(database: Database, worker: str, model: str) -> None:
 
 def alive(database: Database) -> dict[str, tuple[str, str]]:
     """worker → (when it was last seen, its model), of those that are not late"""
-    from tribute.store.schema import workers
-
     with database.reading() as connection:
         rows = connection.execute(select(workers).where(workers.c.seen >= seen_since(utc_now()))).all()
     return {row.id: (row.seen, row.model) for row in rows}
@@ -317,15 +310,11 @@ def alive(database: Database) -> dict[str, tuple[str, str]]:
 
 def late(database: Database) -> list[str]:
     """Workers that gave no sign of life for LATE_S."""
-    from tribute.store.schema import workers
-
     with database.reading() as connection:
         return list(connection.execute(select(workers.c.id).where(workers.c.seen < seen_since(utc_now()))).scalars())
 
 
 def bury(database: Database, worker: str) -> None:
     """Forgets a worker that is late still."""
-    from tribute.store.schema import workers
-
     with database.writing() as connection:
         connection.execute(delete(workers).where(workers.c.id == worker, workers.c.seen < seen_since(utc_now())))

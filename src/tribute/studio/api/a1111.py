@@ -207,7 +207,7 @@ async def img2img(request: Request, floor: At, person: Creator) -> Any:
 
 def asked_for(floor: Floor, person: Person, task_id: str | None) -> Job | None:
     """This person's job of that id, or theirs that is being drawn."""
-    mine = [job for job in floor.jobs.waiting() if job.person_id == person.id]
+    mine = floor.jobs.waiting(person.id)
     if task_id:
         return next((job for job in mine if job.id == task_id), None)
     return next((job for job in mine if job.state == "running"), None)

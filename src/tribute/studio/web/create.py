@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
-from sqlalchemy import or_
+from sqlalchemy import or_, select
 
 from tribute.create.edit import as_source
 from tribute.create.prompt import style_use
@@ -33,8 +33,6 @@ def tiles_of(floor: Floor, job: Job) -> list[dict[str, Any]]:
     """What each place of a job's grid shows: a picture, a view of it as it is drawn, or nothing yet."""
     views = {} if job.ended else floor.jobs.previewed(job.id)
     with floor.workshop.database.reading() as connection:
-        from sqlalchemy import select
-
         made = dict(connection.execute(select(gallery.c.number, gallery.c.picture_id).where(gallery.c.job_id == job.id)).tuples().all())
     return [{"number": at, "picture": made.get(at), "step": views.get(at)} for at in range(job.ask.count)]
 
@@ -71,7 +69,7 @@ def tree_of(found: list[Hung]) -> list[tuple[int, Hung]]:
 @router.get("/", response_class=HTMLResponse)
 def home(request: Request, floor: At, person: Visitor, prompt: str = "", style: str = "") -> HTMLResponse:
     recent = floor.gallery.page(person, gallery.c.person_id == person.id, limit=12)[0] if person else []
-    waits = [job for job in floor.jobs.waiting() if person and job.person_id == person.id]
+    waits = floor.jobs.waiting(person.id) if person else []
     shown = [(job, tiles_of(floor, job)) for job in waits[:4]]
     values: dict[str, Any] = {"styles": offered_styles(floor, lang_of(request)), "recent": recent, "jobs": shown, "models": floor.workshop.settings.offered}
     return page(request, "create.html", person=person, prompt=prompt[:1000], chosen=style, **values)

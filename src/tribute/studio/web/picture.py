@@ -24,7 +24,7 @@ from tribute.studio.likeness import closest_works
 from tribute.studio.people import Person
 from tribute.studio.web.access import At, Creator, Drawer, Guest, Visitor
 from tribute.studio.web.create import answered, size_of
-from tribute.studio.web.render import artist_names, lang_of, page
+from tribute.studio.web.render import artist_names, page
 
 router = APIRouter(prefix="/pictures")
 VARIATIONS = {"subtle": 0.25, "strong": 0.6}
@@ -196,32 +196,32 @@ def again(floor: Floor, hung: Hung) -> Ask:
 
 
 @router.post("/{picture_id}/download", response_model=None)
-def download(request: Request, floor: At, person: Creator, picture_id: str) -> Response:
+def download(floor: At, person: Creator, picture_id: str) -> Response:
     """Keeps the picture: pays its artists, once however often it is said."""
     floor.keep(person, floor.gallery.see(person, picture_id).picture)
-    return back(request, picture_id)
+    return back(picture_id)
 
 
 @router.post("/{picture_id}/refund", response_model=None)
-def give_back(request: Request, floor: At, person: Creator, picture_id: str) -> Response:
+def give_back(floor: At, person: Creator, picture_id: str) -> Response:
     key = kept_by(floor, person, picture_id)
     if key is None:
         floor.gallery.see(person, picture_id)
         raise InvalidInput("you do not keep this picture")
     refund(floor.workshop.database, key, "asked for by the creator", floor.workshop.settings.refund_days)
-    return back(request, picture_id)
+    return back(picture_id)
 
 
 @router.post("/{picture_id}/publish", response_model=None)
-def publish(request: Request, floor: At, person: Creator, picture_id: str, shown: Annotated[bool, Form()] = True) -> Response:
+def publish(floor: At, person: Creator, picture_id: str, shown: Annotated[bool, Form()] = True) -> Response:
     floor.gallery.publish(person, picture_id, shown)
-    return back(request, picture_id)
+    return back(picture_id)
 
 
 @router.post("/{picture_id}/like", response_model=None)
-def like(request: Request, floor: At, person: Creator, picture_id: str, liked: Annotated[bool, Form()] = True) -> Response:
+def like(floor: At, person: Creator, picture_id: str, liked: Annotated[bool, Form()] = True) -> Response:
     floor.gallery.like(person, picture_id, liked)
-    return back(request, picture_id)
+    return back(picture_id)
 
 
 @router.post("/{picture_id}/report", response_model=None)
@@ -230,6 +230,5 @@ def report(request: Request, floor: At, person: Creator, picture_id: str, reason
     return page(request, "message.html", person=person, title="Thank you", text="The operator will look at it.", link=f"/pictures/{picture_id}")
 
 
-def back(request: Request, picture_id: str) -> Response:
-    lang_of(request)
+def back(picture_id: str) -> Response:
     return RedirectResponse(f"/pictures/{picture_id}", 303)
