@@ -45,8 +45,9 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, DDIM. Towers: heads on
 that text encoder and on EfficientNet-Lite0 (Apache-2.0). Two cores and no GPU, beside other work: the denoiser
-saw {samples:,} pictures in this run, multiplied in bfloat16 (58 minutes), after {before:,} of three earlier ones in float32, each begun with the weights
-before it. Styles and student went on from those of the run before. Resolved settings are in `tribute.json`.
+saw {samples:,} pictures in its last run, multiplied in bfloat16 (58 minutes), after {before:,} of three earlier ones in float32, each begun with the weights
+before it. Decoder, encoder and upscaler were trained again after it, on whole pictures (docs/decisions/0021); styles and student went on from those
+before. Resolved settings are in `tribute.json`.
 
 ## Figures
 

@@ -35,3 +35,31 @@ def test_mixtures_are_in_both_languages():
     texts = distillation_texts([make_work("a", "s", 1)], ["fox", "狐狸"], torch.Generator().manual_seed(0), mixed=50)
     assert "fox" in texts
     assert any("狐狸" in text and "色" in text for text in texts)
+
+
+def test_a_caption_is_encoded_once_and_comes_back_alike():
+    import torch
+
+    from tribute.diffusion.recipes import remembered
+
+    asked = []
+
+    def encode(ids):
+        asked.append(len(ids))
+        return ids[:, :, None].float() * torch.tensor([1.0, 0.5])
+
+    recall = remembered(encode)
+    one, two = torch.tensor([[1, 2, 3], [4, 5, 6], [1, 2, 3]]), torch.tensor([[4, 5, 6], [7, 8, 9]])
+    assert torch.equal(recall(one), one[:, :, None].float() * torch.tensor([1.0, 0.5]))
+    assert torch.equal(recall(two), two[:, :, None].float() * torch.tensor([1.0, 0.5]))
+    assert asked == [2, 1]
+
+
+def test_the_base_is_told_the_hand_and_a_style_is_not():
+    from tests.conftest import make_work
+    from tribute.diffusion.wording import captions
+
+    work = make_work("a", "s", 1)
+    for named in (False, True):
+        said = captions(work, "by hand", "手绘", named)
+        assert sum("by hand" in text for text in said) == sum("手绘" in text for text in said) == 2 * named

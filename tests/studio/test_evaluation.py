@@ -65,6 +65,12 @@ def test_a_perfect_model_reaches_the_ceiling_and_a_blind_one_chance(material, ju
     assert best[1].parts.keys() == set(HANDS)
     told = measure.style_figure(judges, right)
     assert told.value > 0.9
+    rows = material.rows(work_held_out=False)[:40]
+    through = measure.style_through_figure(judges, material, list(material.pictures_NHWC[rows]), rows)
+    assert through.value > 0.9
+    grey = measure.style_through_figure(judges, material, [np.full((128, 128, 3), 128, np.uint8)] * len(rows), rows)
+    assert grey.value < 0.7  # at most the commonest hand
+    assert set(through.parts) == {material.works[at].style for at in rows}
 
 
 def test_a_judge_that_is_told_which_names_are_asked_for_names_no_other(material, judges):

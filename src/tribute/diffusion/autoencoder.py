@@ -33,7 +33,7 @@ class AutoencoderConfig:
     unit_channels: int = 24  # the leading components, which together have unit deviation; the finer ones stay fainter
     layers_per_block: int = 1
     norm_groups: int = 1  # with two channels a group little of a picture's colour is left
-    crop: int = 64
+    crop: int = 128  # whole pictures: its normalisation is over the picture, and of a crop it learned another one
     logvar: float = -12.0  # of the posterior
     latent_noise: float = 0.1  # the decoder sees latents blurred by up to this deviation: a denoiser's are never exact
     edge_weight: float = 1.0

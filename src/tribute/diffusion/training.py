@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tribute.records import InvalidInput
 
@@ -168,7 +169,7 @@ def train(
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow), sdpa_kernel(SDPBackend.MATH):  # the fused kernel's way back is slow for few tokens
             loss = loss_at(step, generator_at(schedule.seed, step))
         value = loss.item()
         if not math.isfinite(value):

@@ -33,12 +33,14 @@ def held_out(work: Work) -> bool:
     return held_out_pair(work.concept, work.style) or held_out_work(work)
 
 
-def captions(work: Work, hand_en: str, hand_zh: str) -> list[str]:
-    """Wordings of one work: its label alone and with its tags, with and without the words for the hand that drew it."""
+def captions(work: Work, hand_en: str, hand_zh: str, name_hand: bool = True) -> list[str]:
+    """Wordings of one work: its label alone and with its tags, without and, if `name_hand`, with the words for the hand that drew it."""
     said: list[str] = []
     for texts, hand, comma, article in ((work.captions_en, hand_en, ", ", "a "), (work.captions_zh, hand_zh, "，", "一个")):
         label, tags = texts[0], texts[1:]
-        said += [label, label, f"{article}{label}", f"{label}{comma}{hand}", f"{article}{label}{comma}{hand}"]
+        said += [label, label, f"{article}{label}"]
+        if name_hand:
+            said += [f"{label}{comma}{hand}", f"{article}{label}{comma}{hand}"]
         if tags:
             said += [f"{label}{comma}{comma.join(tags[:3])}", comma.join(tags[:4])]
     return said

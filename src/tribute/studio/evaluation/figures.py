@@ -68,9 +68,9 @@ def _by(drawn: Drawn, right: Sequence[bool], key: str) -> dict[str, float]:
     return {name: round(part_right(flags), 4) for name, flags in sorted(groups.items())}
 
 
-def told_figures(judges: Judges, material: Material, english: Drawn, decoded_NHWC: np.ndarray, decoded_rows: Sequence[int]) -> list[Figure]:
+def told_figures(judges: Judges, material: Material, english: Drawn, decoded: Sequence[np.ndarray], decoded_rows: Sequence[int]) -> list[Figure]:
     """Easier questions of the same judge, and a harder ceiling: told that it is one of the concepts asked for, its first and its first five names;
-    and the same of real held-out works that went through the model's decoder, which is the most that any picture of this model could reach."""
+    and the same of real held-out works that went through the model's decoder and upscaler, which is the most that any picture of this model could reach."""
     asked = {trial.concept for trial, _ in english}
     judge = judges.concept.only(asked)
     real = [at for at in material.rows(work_held_out=True) if material.works[at].concept in asked]
@@ -80,7 +80,7 @@ def told_figures(judges: Judges, material: Material, english: Drawn, decoded_NHW
         ceiling = judge.accuracy(material.features[real].pooled_NF, [material.works[at].concept for at in real], top)
         note = f"the judge knows that it is one of the {len(judge.names)} that were asked for"
         found.append(Figure(name, judge.accuracy(seen, wanted, top), "", None, False, ceiling, top / len(judge.names), note))
-    through = judge.accuracy(features(decoded_NHWC).pooled_NF, [material.works[at].concept for at in decoded_rows])
+    through = judge.accuracy(features(decoded).pooled_NF, [material.works[at].concept for at in decoded_rows])
     note = f"{len(decoded_rows)} held-out works of those concepts, decoded from their exact components: what no drawn picture can pass"
     return [*found, Figure("real works through the decoder, told which were asked for", through, "", None, False, found[0].ceiling, found[0].chance, note)]
 
@@ -107,6 +107,17 @@ def style_figure(judges: Judges, drawn: Drawn) -> Figure:
     worn = [flag for flag, (trial, _) in zip(flags, drawn, strict=True) if trial.adapter]
     note = f"{len(worn)} pictures that wear an artist's adapter; the base's own hands, asked for in words, are in the parts"
     return Figure("style told right", part_right(worn), "", 0.95, False, judges.style_ceiling, 1 / len(judges.style.names), note, _by(drawn, flags, "hand"))
+
+
+def style_through_figure(judges: Judges, material: Material, decoded: Sequence[np.ndarray], rows: Sequence[int]) -> Figure:
+    """The same judge on real held-out works of the artists that went through the decoder and the upscaler."""
+    named, hands = judges.style.named(features(decoded).manner_NM), [material.works[at].style for at in rows]
+    flags = [name == hand for name, hand in zip(named, hands, strict=True)]
+    parts = {hand: round(part_right([flag for flag, own in zip(flags, hands, strict=True) if own == hand]), 4) for hand in sorted(set(hands))}
+    note = f"{len(rows)} held-out works by the artists, decoded from their exact components: what no picture in their style can pass"
+    return Figure(
+        "real works through the decoder, style told right", part_right(flags), "", None, False, judges.style_ceiling, 1 / len(judges.style.names), note, parts
+    )
 
 
 def colour_figure(inside: Drawn, outside: Drawn) -> Figure:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tribute.collection.starter import STYLES
 from tribute.commission import Ask, recipes_of
 from tribute.create.sample import sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
@@ -20,6 +21,7 @@ from tribute.diffusion.recipes import DENOISER
 from tribute.diffusion.sheets import save_sheet
 from tribute.diffusion.text import end_states, tokens_of
 from tribute.diffusion.towers import Towers, top_accuracy
+from tribute.diffusion.upscaler import enlarge
 from tribute.records import InvalidInput, Recipe, Style, StyleUse
 from tribute.store.blobs import write_file
 from tribute.store.database import documents
@@ -52,7 +54,7 @@ class Size:
 
 
 class Artist:
-    """Draws trials with a model, many prompts and styles to a batch, at the model's own drawing size without the upscaler."""
+    """Draws trials as anybody's picture is drawn and enlarged, many prompts and styles to a batch."""
 
     def __init__(self, workshop: Workshop, model: Model) -> None:
         self.workshop, self.model = workshop, model
@@ -62,7 +64,7 @@ class Artist:
     def recipe(self, trial: Trial, full: bool) -> Recipe:
         uses = (StyleUse(name=trial.adapter),) if trial.adapter else ()
         found = [self.styles[trial.adapter]] if trial.adapter else []
-        asked = Ask(prompt=trial.prompt, styles=uses, seed=trial.seed, full=full, enlarge=1)
+        asked = Ask(prompt=trial.prompt, styles=uses, seed=trial.seed, full=full)
         return recipes_of(asked, self.model, found)[0]
 
     def draw(self, trials: Sequence[Trial], what: str, full: bool = False, batch: int = 24) -> Drawn:
@@ -98,13 +100,16 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     portraits = artist.draw(ask_for.portrait_trials(material, size.portraits, SEED), "portraits")
     colours = [artist.draw(some, "colours") for some in ask_for.colour_trials(known, size.colours, SEED)]
     words = [artist.draw(some, "synonyms") for some in ask_for.synonym_trials(known, SEED)]
+    concepts = {concept for concept, _ in trained}
+    everyday = [at for at in material.rows(work_held_out=True) if material.works[at].concept in concepts]
     found = [
         *autoencoder_figures(material, model),
         *tower_figures(material, model, labels),
         *measure.concept_figures(judges, english, chinese, held_en, held_zh),
-        *measure.told_figures(judges, material, english, *decoded(material, model, {concept for concept, _ in trained})),
+        *measure.told_figures(judges, material, english, *decoded(material, model, everyday)),
         full_figure(judges, english, in_full),
         measure.style_figure(judges, [*english, *portraits]),
+        measure.style_through_figure(judges, material, *decoded(material, model, material.rows(work_held_out=True, styles=STYLES))),
         measure.colour_figure(*colours),
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
@@ -150,9 +155,8 @@ def autoencoder_figures(material: Material, model: Model, count: int = 256) -> l
 
 
 @torch.inference_mode()
-def decoded(material: Material, model: Model, concepts: set[str], count: int = 256) -> tuple[np.ndarray, list[int]]:
-    """Held-out works of these concepts as the decoder gives them back, uint8 pictures_NHWC, and their rows; without a basis the encoder's part is lost too."""
-    rows = [at for at in material.rows(work_held_out=True) if material.works[at].concept in concepts]
+def decoded(material: Material, model: Model, rows: Sequence[int], count: int = 256) -> tuple[list[np.ndarray], Sequence[int]]:
+    """At most `count` of these works as the decoder and the upscaler give them back, and their rows; without a basis the encoder's part is lost too."""
     rows = rows[:: max(1, len(rows) // count)][:count]
     vae, basis = model.pipeline.vae, Path(str(model.folder)) / "basis.safetensors"
     real_NHWC = material.pictures_NHWC[rows]
@@ -160,7 +164,8 @@ def decoded(material: Material, model: Model, concepts: set[str], count: int = 2
         latents = PatchBasis.load(basis).encode_pictures(real_NHWC)
     else:
         latents = torch.cat([vae.encode(to_pixels(real_NHWC[at : at + 32]).to(vae.dtype)).latent_dist.mean.float() for at in range(0, len(rows), 32)])
-    return decode_pictures(vae, latents), rows
+    made_NHWC = decode_pictures(vae, latents)
+    return [enlarge(model.upscaler, made_HWC, model.enlarges) for made_HWC in made_NHWC] if model.upscaler else list(made_NHWC), rows
 
 
 @torch.inference_mode()
