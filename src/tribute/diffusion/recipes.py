@@ -51,8 +51,8 @@ ENCODER = Schedule(steps=1000, batch=8, learning_rate=1e-3, warmup=50, decay=0.7
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(steps=4400, batch=96, learning_rate=6e-4, warmup=100, decay=0.3, ema_half_life=100, sheet_every=1000, bfloat16=True)
-STYLE = Schedule(steps=300, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
-STUDENT = Schedule(steps=400, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
+STYLE = Schedule(steps=250, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
+STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
