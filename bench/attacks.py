@@ -1,6 +1,6 @@
 """What an artist gains by gaming credit: each attack's income over the honest one, on the starter. Target: at most 1.05.
 
-python bench/attacks.py [--json]
+python -m bench.attacks [--json]
 
 Each function returns (attacked ÷ honest income, what holds it); `tests/credit/test_attacks.py` holds each to its bound.
 """
@@ -77,19 +77,18 @@ def near_duplicates(rig: Rig) -> tuple[float, str]:
     return paid[1][1] / paid[0][1], f"works are not counted; paid by catalogue size it would be {by_size_gain:.2f}"
 
 
-FILLERS = (OTHER, "twemoji", "croodles")  # names that say nothing of MINE: any word more changes a picture, and with it everybody's share
 SEEDS = (1,)
 
 
 def stuffed_prompt(rig: Rig) -> tuple[float, str]:
-    """The style's name, three times over, in the prompts of pictures that wear it, against other names in its place, each said as often."""
+    """The style's name, three times over, in the prompts of pictures that wear it, against the same prompts without it."""
 
-    def share(prompt: str, seed: int, said: str) -> float:
-        return shares(rig, rig.recipe(f"{prompt}, {' '.join([said] * 3)}", rig.use(MINE, 0.8), rig.use(OTHER, 0.6), seed=seed))[MINE]
+    def share(prompt: str, seed: int) -> float:
+        return shares(rig, rig.recipe(prompt, rig.use(MINE, 0.8), rig.use(OTHER, 0.6), seed=seed))[MINE]
 
     asked = [(prompt, seed) for prompt in MANY for seed in SEEDS]
-    honest = sum(share(*one, filler) for one in asked for filler in FILLERS) / len(FILLERS)
-    return sum(share(*one, MINE) for one in asked) / honest, "words pay nobody; a style that is named and not worn gets nothing"
+    stuffed = sum(share(f"{prompt}, {' '.join([MINE] * 3)}", seed) for prompt, seed in asked)
+    return stuffed / sum(share(*one) for one in asked), "words pay nobody: a worn style's name is not told to the model, and one that is not worn gets nothing"
 
 
 def added_at_a_hundredth(rig: Rig) -> tuple[float, str]:

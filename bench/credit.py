@@ -1,9 +1,9 @@
 """What credit measures with, how wrong each method is in money, and what it costs.
 
-python bench/credit.py calibrate              mean distance between unrelated pictures of the starter: UNRELATED in credit/game.py
-python bench/credit.py errors [--home HOME]   every method against exact shares, one to six styles; HOME: a data folder with the works' pictures
-python bench/credit.py distances              how far exact credit moves with the distance: what the base keeps, how artists split the rest
-python bench/credit.py cost                   seconds of credit beside its picture, by number of styles (idle machine)
+python -m bench.credit calibrate              mean distance between unrelated pictures of the starter: UNRELATED in credit/game.py
+python -m bench.credit errors [--home HOME]   every method against exact shares, one to six styles; HOME: a data folder with the works' pictures
+python -m bench.credit distances              how far exact credit moves with the distance: what the base keeps, how artists split the rest
+python -m bench.credit cost                   seconds of credit beside its picture, by number of styles (idle machine)
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,15 @@ def test_pages_are_filled_in_and_their_links_lead_somewhere(path):
     assert re.findall(r"\{[A-Z_]+\}", text) == []
     links = re.findall(r"\]\(([^)#:\s]+)\)", text)
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+BENCHES = [path for path in sorted((DOCS.parent / "bench").glob("*.py")) if "argparse" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+def test_a_bench_starts_as_it_says_it_does(path):
+    said = next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("python "))
+    words = [*said.split()[1 : 3 if " -m " in said else 2], "--help"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=DOCS.parent)
+    assert done.returncode == 0, done.stderr[-500:]

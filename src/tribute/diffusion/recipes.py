@@ -47,7 +47,7 @@ Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and C
 BASIS_PICTURES = 3000
 UPSCALER_PICTURES = 2000
 DECODER = Schedule(steps=3200, batch=6, learning_rate=8e-4, warmup=50, decay=0.7, ema_half_life=50, sheet_every=800, weight_decay=0.0, bfloat16=True)
-ENCODER = Schedule(steps=1000, batch=8, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.0, bfloat16=True)
+ENCODER = Schedule(steps=2400, batch=8, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.0, bfloat16=True)
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(steps=4400, batch=96, learning_rate=6e-4, warmup=100, decay=0.3, ema_half_life=100, sheet_every=1000, bfloat16=True)

@@ -140,7 +140,7 @@ def full_figure(judges: Judges, student: Drawn, full: Drawn) -> Figure:
 @torch.inference_mode()
 def autoencoder_figures(material: Material, model: Model, count: int = 256) -> list[Figure]:
     rows = [at for at in material.rows(trained=False) if at < material.commons]
-    rows = rows[:: max(1, len(rows) // count)][:count]
+    rows = [rows[at] for at in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
     real_NHWC = material.pictures_NHWC[rows]
     vae = model.pipeline.vae
     parts = [vae.encode(to_pixels(real_NHWC[at : at + 32]).to(vae.dtype)).latent_dist.mean.float() for at in range(0, len(rows), 32)]
@@ -157,7 +157,7 @@ def autoencoder_figures(material: Material, model: Model, count: int = 256) -> l
 @torch.inference_mode()
 def decoded(material: Material, model: Model, rows: Sequence[int], count: int = 256) -> tuple[list[np.ndarray], Sequence[int]]:
     """At most `count` of these works as the decoder and the upscaler give them back, and their rows; without a basis the encoder's part is lost too."""
-    rows = rows[:: max(1, len(rows) // count)][:count]
+    rows = [rows[at] for at in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
     vae, basis = model.pipeline.vae, Path(str(model.folder)) / "basis.safetensors"
     real_NHWC = material.pictures_NHWC[rows]
     if basis.is_file():
