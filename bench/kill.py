@@ -1,7 +1,7 @@
 """kill -9 at random instants in downloads, refunds, settlements, payouts and withdrawals; then counts what is lost, doubled or half-posted.
 
-python bench/kill.py --kills 200 [--database URL]     an SQLite file of its own by default; PostgreSQL by postgresql://...
-python bench/kill.py --kills 100 --what withdrawals   artists leave; whoever is killed says it again
+python -m bench.kill --kills 200 [--database URL]     an SQLite file of its own by default; PostgreSQL by postgresql://...
+python -m bench.kill --kills 100 --what withdrawals   artists leave; whoever is killed says it again
 
 A parent that never opens the database forks workers. Each says its last key again, then goes on: forty downloads with receipts a
 week, a refund now and then, a settlement at each week's end and a payout of it (requested, sent, confirmed or returned), and tells

@@ -1,7 +1,7 @@
 """The ledger's speed, side by side: Tribute, django-hordak, and bare SQL that inserts the same rows and checks nothing.
 
-python bench/ledger.py postings [--entries 10000 1000000] [--writers 1 8 32] [--seconds 4]
-python bench/ledger.py settlement [--downloads 100000] [--artists 1000]
+python -m bench.ledger postings [--entries 10000 1000000] [--writers 1 8 32] [--seconds 4]
+python -m bench.ledger settlement [--downloads 100000] [--artists 1000]
 
 `postings`: downloads of five postings each, every one in a database transaction of its own, by 1, 8 and 32 writers (threads), on a
 ledger that holds so many entries already; postings a second, and each way's ratio to bare SQL on the same database. On PostgreSQL

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-KILLS = 40  # `python bench/kill.py --kills 200` for more
+KILLS = 40  # `python -m bench.kill --kills 200` for more
 
 
 @pytest.mark.slow
