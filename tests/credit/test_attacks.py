@@ -27,3 +27,9 @@ def test_what_policy_has_to_hold_is_small_and_said(name, rig):
     gain, why = ATTACKS[name](rig)
     assert "policy" in why
     assert gain <= 1.5, f"{gain:.3f}"
+
+
+@pytest.mark.slow
+def test_naming_a_worn_style_draws_as_if_nothing_was_said(rig):
+    gain, _ = ATTACKS["the style's name stuffed in the prompt"](rig)
+    assert gain == pytest.approx(1.0, abs=1e-6)
