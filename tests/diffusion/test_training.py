@@ -1,12 +1,15 @@
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from torch import nn
 
 from tests.conftest import flat_art
 from tribute.diffusion.autoencoder import AutoencoderConfig, principal_components, psnr_db, train_decoder
+from tribute.diffusion.denoiser import SHIFT, build_scheduler, redraw, shifted_betas
 from tribute.diffusion.training import Schedule, train
 from tribute.records import InvalidInput
 
@@ -79,9 +82,52 @@ def test_all_components_give_the_picture_back():
 
 def test_the_decoder_recipe_runs_and_draws_its_sheet(tmp_path):
     pictures = np.stack([flat_art(64, seed) for seed in range(40)])
-    config = AutoencoderConfig(widths=(8, 8, 8), latent_channels=6, crop=16)
+    config = AutoencoderConfig(widths=(8, 8, 8), latent_channels=6)
     basis = principal_components(pictures, 6, 6, side=4)
     schedule = Schedule(steps=6, batch=2, learning_rate=1e-3, sheet_every=3)
     train_decoder(tmp_path, pictures, pictures[:36], basis, schedule, config)
     assert (tmp_path / "sheet-000006.png").exists()
     assert len((tmp_path / "psnr.txt").read_text().splitlines()) == 2
+
+
+def test_the_decoder_learns_from_latents_that_were_drawn_again(tmp_path):
+    pictures = np.stack([flat_art(32, seed) for seed in range(4)])
+    config = AutoencoderConfig(widths=(8, 8, 8), latent_channels=6, redrawn=1.0)
+    basis = principal_components(pictures, 6, 6, side=4)
+    asked = []
+
+    def redrawn(latent_BCHW, generator):
+        asked.append(latent_BCHW.shape)
+        return torch.zeros_like(latent_BCHW)
+
+    schedule = Schedule(steps=2, batch=2, learning_rate=1e-3)
+    one = train_decoder(tmp_path / "one", pictures, pictures, basis, schedule, config, redrawn=redrawn)
+    other = train_decoder(tmp_path / "other", pictures, pictures, basis, schedule, config)
+    assert asked == [(2, 6, 8, 8)] * 2
+    assert not torch.equal(one.decoder.conv_in.weight, other.decoder.conv_in.weight)
+
+
+def test_half_of_the_shifted_times_lie_above_their_image():
+    scheduler, plain = build_scheduler(), DDIMScheduler(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True)
+    assert float(scheduler.alphas_cumprod[-1]) == 0.0
+    assert bool((scheduler.alphas_cumprod[1:] < scheduler.alphas_cumprod[:-1]).all())
+    middle = SHIFT * 0.5 / (1 + (SHIFT - 1) * 0.5)
+    assert float(scheduler.alphas_cumprod[499]) == pytest.approx(float(plain.alphas_cumprod[round(1000 * middle) - 1]), abs=2e-3)
+    assert np.allclose(np.cumprod(1 - np.array(shifted_betas(shift=1.0)))[:-1], plain.alphas_cumprod[:-1].numpy(), atol=2e-4)
+
+
+def test_latents_drawn_again_by_a_denoiser_that_knows_them_come_back():
+    scheduler, generator = build_scheduler(), torch.Generator().manual_seed(0)
+    latent_BCHW = torch.randn(16, 4, 8, 8, generator=generator)
+    seen = []
+
+    def knows(noisy_BCHW, step_B, states_BTD):
+        alpha = scheduler.alphas_cumprod[step_B].view(-1, 1, 1, 1)
+        noise = (noisy_BCHW - alpha.sqrt() * latent_BCHW) / (1 - alpha).sqrt()
+        seen.extend(step_B.tolist())
+        return SimpleNamespace(sample=alpha.sqrt() * noise - (1 - alpha).sqrt() * latent_BCHW)
+
+    again = redraw(knows, torch.zeros(1, 3, 2), scheduler, latent_BCHW, 200, generator)
+    assert torch.allclose(again, latent_BCHW, atol=1e-3)
+    assert max(seen) < 200
+    assert len(set(seen)) > 8

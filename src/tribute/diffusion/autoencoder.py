@@ -12,6 +12,7 @@ Axes: B batch, N pictures, C channel, H height, W width. Pixels in [-1, 1].
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,9 @@ class AutoencoderConfig:
     unit_channels: int = 24  # the leading components, which together have unit deviation; the finer ones stay fainter
     layers_per_block: int = 1
     norm_groups: int = 1  # with two channels a group little of a picture's colour is left
-    crop: int = 128  # whole pictures: its normalisation is over the picture, and of a crop it learned another one
     logvar: float = -12.0  # of the posterior
     latent_noise: float = 0.1  # the decoder sees latents blurred by up to this deviation: a denoiser's are never exact
+    redrawn: float = 0.5  # how often the decoder sees latents as the denoiser draws them, where there is one
     edge_weight: float = 1.0
     square_weight: float = 0.5
 
@@ -68,18 +69,11 @@ def reconstruction_loss(made_BCHW: Tensor, real_BCHW: Tensor, config: Autoencode
     return error_BCHW.abs().mean() + config.edge_weight * (across + down) + config.square_weight * error_BCHW.square().mean()
 
 
-def _crops(pictures_NHWC: np.ndarray, batch: int, side: int, generator: torch.Generator, grid: int) -> Tensor:
-    """Random crops, mirrored half of the time; the busiest of three tries, since most of an icon is white."""
-    count, height, width, _ = pictures_NHWC.shape
-    at = torch.randint(count, (batch,), generator=generator).tolist()
-    tops = (torch.randint((height - side) // grid + 1, (batch, 3), generator=generator) * grid).tolist()
-    lefts = (torch.randint((width - side) // grid + 1, (batch, 3), generator=generator) * grid).tolist()
+def _whole(pictures_NHWC: np.ndarray, batch: int, generator: torch.Generator) -> Tensor:
+    """Random pictures, mirrored half of the time; whole, since normalisation is over the picture, and of crops it learned another one."""
+    at = torch.randint(len(pictures_NHWC), (batch,), generator=generator).tolist()
     mirrored = torch.rand(batch, generator=generator).lt(0.5).tolist()
-    chosen = []
-    for index, ys, xs, mirror in zip(at, tops, lefts, mirrored, strict=True):
-        tries = [pictures_NHWC[index, y : y + side, x : x + side] for y, x in zip(ys, xs, strict=True)]
-        crop = max(tries, key=lambda tried: float(tried[::4, ::4].std()))
-        chosen.append(crop[:, ::-1] if mirror else crop)
+    chosen = [pictures_NHWC[index][:, :: -1 if mirror else 1] for index, mirror in zip(at, mirrored, strict=True)]
     return to_pixels(np.stack(chosen)).to(memory_format=torch.channels_last)
 
 
@@ -163,16 +157,14 @@ def decode_pictures(autoencoder: AutoencoderKL, latents_NCHW: Tensor, batch: int
     return torch.cat(made).add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
-def _aligned_crops(pictures_NHWC: np.ndarray, config: AutoencoderConfig, batch: int, generator: torch.Generator) -> Tensor:
-    """Random crops that start on the grid of patches."""
-    return _crops(pictures_NHWC, batch, config.crop, generator, grid=2 ** (len(config.widths) - 1))
-
-
 def train_decoder(
     run: Path, pictures_NHWC: np.ndarray, held_out_NHWC: np.ndarray, basis: PatchBasis, schedule: Schedule, config: AutoencoderConfig,
-    start: dict[str, Tensor] | None = None,
+    start: dict[str, Tensor] | None = None, redrawn: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> AutoencoderKL:  # fmt: skip
-    """Trains the decoder on uint8 pictures_NHWC; sheets show held-out works above what comes back, psnr.txt how well."""
+    """Trains the decoder on uint8 pictures_NHWC; sheets show held-out works above what comes back, psnr.txt how well.
+
+    `redrawn` gives latents_BCHW as a denoiser draws them, so that the decoder learns to put right what that leaves undone.
+    """
     torch.manual_seed(schedule.seed)
     autoencoder = build_autoencoder(config)
     if start is not None:
@@ -181,11 +173,14 @@ def train_decoder(
     held_out_latents = basis.encode_pictures(held_out_NHWC)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
-        pixels_BCHW = _aligned_crops(pictures_NHWC, config, schedule.batch, generator)
+        pixels_BCHW = _whole(pictures_NHWC, schedule.batch, generator)
         latent_BCHW = basis.encode(pixels_BCHW)
         level_B111 = config.latent_noise * torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator)
-        noisy_BCHW = latent_BCHW + level_B111 * torch.randn(latent_BCHW.shape, generator=generator)
-        return reconstruction_loss(autoencoder.decode(noisy_BCHW).sample, pixels_BCHW, config)
+        given_BCHW = latent_BCHW + level_B111 * torch.randn(latent_BCHW.shape, generator=generator)
+        if redrawn is not None:
+            often_B111 = torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator) < config.redrawn
+            given_BCHW = torch.where(often_B111, redrawn(latent_BCHW, generator), given_BCHW)
+        return reconstruction_loss(autoencoder.decode(given_BCHW).sample, pixels_BCHW, config)
 
     def sheet(step: int) -> None:
         from tribute.diffusion.sheets import save_sheet
@@ -210,7 +205,7 @@ def train_encoder(
         autoencoder.quant_conv.bias[config.latent_channels :] = config.logvar
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
-        pixels_BCHW = _aligned_crops(pictures_NHWC, config, schedule.batch, generator)
+        pixels_BCHW = _whole(pictures_NHWC, schedule.batch, generator)
         missed_BCHW: Tensor = autoencoder.encode(pixels_BCHW).latent_dist.mean - basis.encode(pixels_BCHW)
         return missed_BCHW.square().mean()
 

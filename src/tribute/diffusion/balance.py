@@ -19,7 +19,7 @@ from tribute.records import Work
 
 CLUSTERS = 400
 COMMON = 300
-EVERYDAY = 4.0
+EVERYDAY = 8.0
 
 
 def cluster(features_NF: Tensor, clusters: int, rounds: int = 20, seed: int = 0) -> Tensor:

@@ -1,8 +1,9 @@
 """Recipe for the denoiser: diffusers' UNet2DConditionModel on 8×8 latents, v-prediction, and the scheduler that goes with it.
 
-Salimans and Ho 2022 (arXiv:2202.00512) for v; a cosine schedule (Nichol and Dhariwal 2021, arXiv:2102.09672) rescaled to zero
-terminal signal (Lin et al. 2023, arXiv:2305.08891), since few latents need little noise to be lost; min-SNR weighting with
-a larger γ (Hang et al. 2023, arXiv:2303.09556). Captions are dropped for classifier-free guidance (Ho and Salimans 2022).
+Salimans and Ho 2022 (arXiv:2202.00512) for v; a cosine schedule (Nichol and Dhariwal 2021, arXiv:2102.09672) to zero terminal
+signal (Lin et al. 2023, arXiv:2305.08891), its times shifted towards noise as Esser et al. 2024 (arXiv:2403.03206, equation 23)
+shift theirs, since what a picture is of is decided there; min-SNR weighting with a larger γ (Hang et al. 2023,
+arXiv:2303.09556). Captions are dropped for classifier-free guidance (Ho and Salimans 2022).
 
 Axes: B batch, C latent channels, H height, W width, T tokens, D text width.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
@@ -48,9 +50,21 @@ def build_denoiser(config: DenoiserConfig) -> UNet2DConditionModel:
     ).to(memory_format=torch.channels_last)
 
 
+SHIFT = 2.5  # of times: half of them lie where the text tells most of what the latents are (docs/decisions/0022)
+
+
+def shifted_betas(steps: int = 1000, shift: float = SHIFT, offset: float = 0.008) -> list[float]:
+    """The cosine schedule's betas, a time u of [0, 1] taken as shift · u / (1 + (shift - 1) · u); the last one is 1."""
+    times = np.arange(steps + 1) / steps
+    times = shift * times / (1 + (shift - 1) * times)
+    signal = np.cos((times + offset) / (1 + offset) * np.pi / 2) ** 2
+    signal[-1] = 0.0
+    return [float(beta) for beta in 1 - signal[1:] / signal[:-1]]
+
+
 def build_scheduler() -> DDIMScheduler:
     return DDIMScheduler(
-        beta_schedule="squaredcos_cap_v2",
+        trained_betas=shifted_betas(),
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
@@ -99,6 +113,16 @@ def v_loss(
     error_B = (made_BCHW - target_BCHW).square().mean((1, 2, 3))
     loss: Tensor = (error_B * weight_B).mean()
     return loss
+
+
+@torch.no_grad()
+def redraw(denoiser: Callable[..., Any], states_1TD: Tensor, scheduler: DDIMScheduler, latent_BCHW: Tensor, latest: int, generator: torch.Generator) -> Tensor:
+    """latents_BCHW noised to random times up to `latest`, in training steps, and drawn again from there in one step."""
+    step_B = torch.randint(latest, (len(latent_BCHW),), generator=generator)
+    noisy_BCHW = scheduler.add_noise(latent_BCHW, torch.randn(latent_BCHW.shape, generator=generator), step_B)
+    made_BCHW = denoiser(noisy_BCHW.contiguous(memory_format=torch.channels_last), step_B, states_1TD.expand(len(latent_BCHW), -1, -1)).sample
+    alpha_B111 = scheduler.alphas_cumprod[step_B].view(-1, 1, 1, 1)
+    return alpha_B111.sqrt() * noisy_BCHW - (1 - alpha_B111).sqrt() * made_BCHW
 
 
 def train_denoiser(

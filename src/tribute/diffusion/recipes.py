@@ -1,6 +1,6 @@
 """The starter model's training, stage by stage; each is a function of a snapshot's works and a run folder.
 
-    basis → (autoencoder → upscaler, text) → denoiser → one adapter a style → student → assemble
+    basis → (autoencoder → upscaler, text) → denoiser → decoder, one adapter a style → student → assemble
 
 Every stage resumes where it stopped.
 """
@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tribute.collection.picture import open_picture
 from tribute.diffusion.adapters import StyleConfig, train_style
 from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, decode_pictures, extended, principal_components, train_decoder, train_encoder
 from tribute.diffusion.balance import drawing_weights
-from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, train_denoiser
+from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, redraw, train_denoiser
 from tribute.diffusion.features import features
 from tribute.diffusion.likeness import build_likeness
 from tribute.diffusion.loading import in_peft_names
@@ -40,7 +40,7 @@ from tribute.records import Work
 LIKENESS = "likeness.safetensors"
 ADAPTER = "pytorch_lora_weights.safetensors"
 SIDE = 128  # pixels that the starter learns and draws
-RECOLOURED = 0.35  # how often a recoloured copy is drawn, to once for its work
+RECOLOURED = 0.2  # how often a recoloured copy is drawn, to once for its work
 Read = Callable[[str], bytes]  # picture hash -> PNG bytes
 Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and Chinese
 
@@ -48,10 +48,13 @@ BASIS_PICTURES = 3000
 UPSCALER_PICTURES = 2000
 DECODER = Schedule(steps=3200, batch=6, learning_rate=8e-4, warmup=50, decay=0.7, ema_half_life=50, sheet_every=800, weight_decay=0.0, bfloat16=True)
 ENCODER = Schedule(steps=2400, batch=8, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.0, bfloat16=True)
+FINISH = Schedule(steps=900, batch=6, learning_rate=6e-4, warmup=50, decay=0.8, ema_half_life=50, sheet_every=300, weight_decay=0.0, bfloat16=True)
+FINISHED_UP_TO = 200  # of a thousand training steps: what noise the student's last step takes away
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
-DENOISER = Schedule(steps=4400, batch=96, learning_rate=6e-4, warmup=100, decay=0.3, ema_half_life=100, sheet_every=1000, bfloat16=True)
+DENOISER = Schedule(steps=4000, batch=96, learning_rate=6e-4, warmup=100, decay=0.5, ema_half_life=100, sheet_every=1000, bfloat16=True)
 STYLE = Schedule(steps=250, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
+STYLE_WORKS = 1000  # that STYLE's steps are for; more or fewer works, in proportion
 STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
@@ -109,6 +112,23 @@ def autoencoder(run: Path, works: Sequence[Work], read: Read, *, parts: Path, st
     model = train_decoder(run / "decoder", pictures_NHWC, held_NHWC, given, DECODER, config, begin)
     model = train_encoder(run / "encoder", model, pictures_NHWC, given, ENCODER, config)
     model.register_to_config(scaling_factor=1.0)  # the components are scaled already
+    model.save_pretrained(run / "vae")
+
+
+def decoder(run: Path, works: Sequence[Work], read: Read, *, parts: Path, vae: Path, base: Path) -> None:
+    """The autoencoder `vae` with its decoder taught further, half of the time on latents as the denoiser in `base` draws them."""
+    trained, held = split(works)
+    given, config, scheduler = PatchBasis.load(parts / "basis.safetensors"), AutoencoderConfig(), build_scheduler()
+    tokenizer, encode = frozen_text(parts)
+    states_1TD = encode(tokens_of(tokenizer, [""]))
+    denoiser = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last).eval()
+
+    def redrawn(latent_BCHW: Tensor, generator: torch.Generator) -> Tensor:
+        return redraw(denoiser, states_1TD, scheduler, latent_BCHW, FINISHED_UP_TO, generator)
+
+    held_NHWC = load_pictures(held[:: max(1, len(held) // 192)], read)
+    model = train_decoder(run, load_pictures(trained, read), held_NHWC, given, FINISH, config, weights_of(vae), redrawn)
+    model.register_to_config(scaling_factor=1.0)
     model.save_pretrained(run / "vae")
 
 
@@ -255,7 +275,8 @@ def style(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Pa
     trained, _ = split(works)
     examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, variants=0, seed=STYLE.seed, name_hand=False)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
-    return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], STYLE, StyleConfig(), start)
+    schedule = replace(STYLE, steps=max(STYLE.steps // 4, STYLE.steps * len(trained) // STYLE_WORKS))
+    return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start)
 
 
 def student(
@@ -299,7 +320,8 @@ def assemble(runs: Path, out: Path, snapshot: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(runs / "text" / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     CLIPTextModel.from_pretrained(runs / "text" / "text_encoder").bfloat16().save_pretrained(out / "text_encoder")
-    AutoencoderKL.from_pretrained(runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")
+    finished = runs / "decoder" / "vae"
+    AutoencoderKL.from_pretrained(finished if finished.exists() else runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")
     UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet").bfloat16().save_pretrained(out / "unet")
     build_scheduler().save_pretrained(out / "scheduler")
     shutil.copyfile(runs / "parts" / "basis.safetensors", out / "basis.safetensors")
@@ -326,10 +348,10 @@ def assemble(runs: Path, out: Path, snapshot: str) -> None:
     }
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     recipe = {
-        "autoencoder": {"decoder": asdict(DECODER), "encoder": asdict(ENCODER), "config": asdict(AutoencoderConfig())},
+        "autoencoder": {"decoder": asdict(DECODER), "encoder": asdict(ENCODER), "finish": asdict(FINISH), "config": asdict(AutoencoderConfig())},
         "text": {"schedule": asdict(TEXT), "config": asdict(TextConfig())},
         "denoiser": {"schedule": asdict(DENOISER), "config": asdict(DenoiserConfig())},
-        "style": {"schedule": asdict(STYLE), "config": asdict(StyleConfig())},
+        "style": {"schedule": asdict(STYLE), "for_works": STYLE_WORKS, "config": asdict(StyleConfig())},
         "upscaler": {"schedule": asdict(UPSCALER), "config": asdict(UpscalerConfig())},
         "towers": {"schedule": asdict(TOWERS), "config": asdict(TowersConfig())},
         "student": {"schedule": asdict(STUDENT), "config": asdict(StudentConfig())},

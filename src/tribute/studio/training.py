@@ -78,6 +78,8 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         recipes.autoencoder(runs / "autoencoder", works, read, parts=parts, start=start)
     elif stage == "upscaler":
         recipes.upscaler(runs / "upscaler", works, read, parts=parts, vae=runs / "autoencoder" / "vae")
+    elif stage == "decoder":
+        recipes.decoder(runs / "decoder", works, read, parts=parts, vae=runs / "autoencoder" / "vae", base=runs / "denoiser")
     elif stage == "towers":
         recipes.towers(runs / "towers", works, read, parts=parts)
     elif stage == "student":

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-STAGES = ("basis", "autoencoder", "upscaler", "text", "towers", "denoiser", "style", "student", "likeness", "assemble")
+STAGES = ("basis", "autoencoder", "upscaler", "text", "towers", "denoiser", "decoder", "style", "student", "likeness", "assemble")
+NEEDS = {"autoencoder": "basis.safetensors", "upscaler": "basis.safetensors"} | dict.fromkeys(
+    ("towers", "denoiser", "decoder", "style", "student"), "text_encoder"
+)  # in runs/parts
 
 
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="basis, autoencoder, upscaler, text, denoiser, style, student, likeness, assemble; in this order for a model from nothing.")
-    ],
+    recipe: Annotated[str, typer.Argument(help=f"{', '.join(STAGES)}; in this order for a model from nothing.")],
     runs: Annotated[Path, typer.Option(help="Folder for the runs; said again, a recipe goes on where it stopped.")] = Path("runs"),
     style: Annotated[list[str] | None, typer.Option("--style", help="Which styles, for `style`; all of the starter's by default.")] = None,
     start: Annotated[Path | None, typer.Option(help="Earlier runs whose weights `basis`, `autoencoder`, `denoiser`, `style` and `student` begin with.")] = None,
@@ -27,7 +28,7 @@ def train(
 
     if recipe not in STAGES:
         raise Unknown.of("recipe", recipe, STAGES)
-    needs = "basis.safetensors" if recipe in ("autoencoder", "upscaler") else "text_encoder" if recipe in ("towers", "denoiser", "style", "student") else None
+    needs = NEEDS.get(recipe)
     if needs and not (runs / "parts" / needs).exists():
         raise InvalidInput(f"{recipe} needs {runs / 'parts' / needs}; train {'basis' if needs.endswith('s') else 'text'} first")
     run_stage(open_workshop(starter=None), recipes, recipe, runs, tuple(style or ()), output, start)
