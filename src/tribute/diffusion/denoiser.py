@@ -122,7 +122,8 @@ def redraw(denoiser: Callable[..., Any], states_1TD: Tensor, scheduler: DDIMSche
     noisy_BCHW = scheduler.add_noise(latent_BCHW, torch.randn(latent_BCHW.shape, generator=generator), step_B)
     made_BCHW = denoiser(noisy_BCHW.contiguous(memory_format=torch.channels_last), step_B, states_1TD.expand(len(latent_BCHW), -1, -1)).sample
     alpha_B111 = scheduler.alphas_cumprod[step_B].view(-1, 1, 1, 1)
-    return alpha_B111.sqrt() * noisy_BCHW - (1 - alpha_B111).sqrt() * made_BCHW
+    clean_BCHW: Tensor = alpha_B111.sqrt() * noisy_BCHW - (1 - alpha_B111).sqrt() * made_BCHW
+    return clean_BCHW
 
 
 def train_denoiser(
