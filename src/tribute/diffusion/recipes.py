@@ -52,7 +52,7 @@ FINISH = Schedule(steps=900, batch=6, learning_rate=6e-4, warmup=50, decay=0.8, 
 FINISHED_UP_TO = 200  # of a thousand training steps: what noise the student's last step takes away
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
-DENOISER = Schedule(steps=4000, batch=96, learning_rate=6e-4, warmup=100, decay=0.5, ema_half_life=100, sheet_every=1000, bfloat16=True)
+DENOISER = Schedule(steps=3700, batch=96, learning_rate=6e-4, warmup=100, decay=0.5, ema_half_life=100, sheet_every=1000, bfloat16=True)
 STYLE = Schedule(steps=250, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
 STYLE_WORKS = 1000  # that STYLE's steps are for; more or fewer works, in proportion
 STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
@@ -157,16 +157,23 @@ def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None
     """Pictures and words in one space. `parts` holds tokenizer/ and text_encoder/."""
     trained, _ = split(works)
     tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
-    encoder = CLIPTextModel.from_pretrained(parts / "text_encoder").eval()
+    encoder = CLIPTextModel.from_pretrained(parts / "text_encoder").float().eval()
     said = [[*work.captions_en[:1], *work.captions_en[:3], *work.captions_zh[:1] * 2, *work.captions_zh[:3]] for work in trained]
     row_of = {text: row for row, text in enumerate(dict.fromkeys(text for row in said for text in row))}
-    concepts = {concept: at for at, concept in enumerate(sorted({work.concept for work in trained}))}
-    with torch.inference_mode():
-        ids_NT = tokens_of(tokenizer, list(row_of))
-        states_MD = torch.cat([end_states(encoder, ids_NT[at : at + 256]) for at in range(0, len(ids_NT), 256)])
+    called: dict[str, tuple[str, str]] = {}
+    for work in trained:
+        called.setdefault(work.concept, (work.captions_en[0], work.captions_zh[0]))
+    concepts = {concept: at for at, concept in enumerate(called)}
+
+    @torch.no_grad()
+    def states(texts: Sequence[str]) -> Tensor:
+        ids_NT = tokens_of(tokenizer, texts)
+        return torch.cat([end_states(encoder, ids_NT[at : at + 256]) for at in range(0, len(ids_NT), 256)])
+
     train_towers(
-        run, features(load_pictures(trained, read)).pooled_NF, states_MD.clone(), [[row_of[text] for text in row] for row in said],
-        torch.tensor([concepts[work.concept] for work in trained]), TOWERS, TowersConfig(),
+        run, features(load_pictures(trained, read)).pooled_NF, states(list(row_of)), [[row_of[text] for text in row] for row in said],
+        torch.tensor([concepts[work.concept] for work in trained]), [states(names) for names in zip(*called.values(), strict=True)],
+        TOWERS, TowersConfig(),
     ).save_pretrained(run / "towers")  # fmt: skip
 
 

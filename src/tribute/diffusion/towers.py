@@ -1,9 +1,10 @@
 """The two towers: pictures and words in one space, in English and Chinese.
 
 Words come through the starter's own text encoder, pictures through EfficientNet-Lite0 (`features`); a small head on each side is
-trained here, on the commons alone, with the contrastive loss of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3).
+trained here, on the commons alone, with the contrastive loss of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3), and beside
+it by telling the plain name of a picture's concept from those of all others, which a batch holds too few of.
 
-Axes: B batch, N rows, F picture features (1280), D text states, E shared space.
+Axes: B batch, N rows, F picture features (1280), D text states, E shared space, K concepts.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class TowersConfig:
     shared: int = 256
     dropout: float = 0.3
     temperature: float = 0.05
+    names_weight: float = 0.5  # of the loss over all concepts' names, in each language
+    label_smoothing: float = 0.1
+    feature_noise: float = 0.3  # of a feature's deviation, added to pictures
 
 
 class Towers(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -48,20 +52,30 @@ class Towers(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def train_towers(
-    run: Path, features_NF: Tensor, states_MD: Tensor, captions: Sequence[Sequence[int]], concept_N: Tensor, schedule: Schedule, config: TowersConfig
-) -> Towers:
-    """`captions` gives each picture's rows of states_MD; pictures of one concept in a batch are not told apart."""
+    run: Path, features_NF: Tensor, states_MD: Tensor, captions: Sequence[Sequence[int]], concept_N: Tensor, names: Sequence[Tensor],
+    schedule: Schedule, config: TowersConfig,
+) -> Towers:  # fmt: skip
+    """`captions` gives each picture's rows of states_MD; pictures of one concept in a batch are not told apart.
+
+    `names` are, for each language, the states_KD of the concepts' plain names, in the order that concept_N counts in.
+    """
     torch.manual_seed(schedule.seed)
     towers: Towers = Towers(config.text_width, config.hidden, config.shared, config.dropout)
+    noise_F = config.feature_noise * features_NF.std(0)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
         at_B = torch.randint(len(features_NF), (schedule.batch,), generator=generator)
         pick_B = torch.rand(schedule.batch, generator=generator).tolist()
         rows = [captions[at][int(pick * len(captions[at]))] for at, pick in zip(at_B.tolist(), pick_B, strict=True)]
-        logits_BB = towers.pictures(features_NF[at_B]) @ towers.texts(states_MD[rows]).T / config.temperature
+        seen_BF = features_NF[at_B] + noise_F * torch.randn(schedule.batch, len(noise_F), generator=generator)
+        vectors_BE = towers.pictures(seen_BF)
+        logits_BB = vectors_BE @ towers.texts(states_MD[rows]).T / config.temperature
         same_BB = (concept_N[at_B][:, None] == concept_N[at_B][None]).float()
         wanted_BB = same_BB / same_BB.sum(1, keepdim=True)
         loss: Tensor = (nn.functional.cross_entropy(logits_BB, wanted_BB) + nn.functional.cross_entropy(logits_BB.T, wanted_BB)) / 2
+        for states_KD in names:
+            logits_BK = vectors_BE @ towers.texts(states_KD).T / config.temperature
+            loss = loss + config.names_weight * nn.functional.cross_entropy(logits_BK, concept_N[at_B], label_smoothing=config.label_smoothing)
         return loss
 
     train(run, dict(towers.named_parameters()), loss_at, schedule, config=config)
