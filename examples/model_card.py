@@ -43,11 +43,11 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 {stages}
 
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
-words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, DDIM. Towers: heads on
-that text encoder and on EfficientNet-Lite0 (Apache-2.0). Two cores and no GPU, beside other work: the denoiser
-saw {samples:,} pictures in its last run, multiplied in bfloat16 (58 minutes), after {before:,} of three earlier ones in float32, each begun with the weights
-before it. Decoder, encoder and upscaler were trained again after it, on whole pictures (docs/decisions/0021); styles and student went on from those
-before. Resolved settings are in `tribute.json`.
+words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
+Muon from step 715 on, AdamW before (docs/decisions/0022). Towers: heads on that text encoder and on EfficientNet-Lite0 (Apache-2.0). Two cores and no
+GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, multiplied in bfloat16, after {before:,} of four earlier ones, each begun with
+the weights before it; styles and student went on from those before. The decoder learned on whole pictures (docs/decisions/0021) and then half of the time on
+what the denoiser draws. Resolved settings are in `tribute.json`.
 
 ## Figures
 
@@ -73,7 +73,7 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-BEFORE = 120_000 + 1620 * 96 + 1900 * 64  # pictures that the runs before this one saw: docs/decisions/0005, 0009 and 0013
+BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96  # pictures that the runs before this one saw: docs/decisions/0005, 0009, 0013 and 0018
 
 
 def figure_row(figure: Figure) -> str:
@@ -110,8 +110,16 @@ def main(starter: Path, runs: Path) -> None:
         f"| {style} | {count:,} | {artists[artist]} | {spdx} | {'base' if SOURCES[style].commons else 'style'} |"
         for (style, artist, spdx), count in licence_counts(works).items()
     ]
-    logs = {"autoencoder": "autoencoder/decoder", "upscaler": "upscaler", "text": "text", "towers": "towers", "denoiser": "denoiser", "student": "student"}
-    folders = {"autoencoder": "vae", "text": "text_encoder", "denoiser": "unet"}
+    logs = {
+        "autoencoder": "autoencoder/decoder",
+        "decoder, further": "decoder",
+        "upscaler": "upscaler",
+        "text": "text",
+        "towers": "towers",
+        "denoiser": "denoiser",
+        "student": "student",
+    }
+    folders = {"autoencoder": "vae", "decoder, further": "vae", "text": "text_encoder", "denoiser": "unet"}
     stages = []
     for name, run in logs.items():
         line = last_line(runs / run / "log.jsonl")

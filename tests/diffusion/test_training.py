@@ -10,7 +10,7 @@ from torch import nn
 from tests.conftest import flat_art
 from tribute.diffusion.autoencoder import AutoencoderConfig, principal_components, psnr_db, train_decoder
 from tribute.diffusion.denoiser import SHIFT, build_scheduler, redraw, shifted_betas
-from tribute.diffusion.training import Schedule, train
+from tribute.diffusion.training import Optimiser, Schedule, train
 from tribute.records import InvalidInput
 
 
@@ -19,7 +19,7 @@ class Nothing:
     pass
 
 
-def fit(run, steps, stop_after=None):
+def fit(run, steps, stop_after=None, **more):
     """A noisy linear regression; `stop_after` raises in the middle as a kill would."""
     torch.manual_seed(0)
     model = nn.Linear(4, 1)
@@ -31,7 +31,7 @@ def fit(run, steps, stop_after=None):
         x = torch.randn(16, 4, generator=generator)
         return (model(x) - x @ truth.T).square().mean()
 
-    schedule = Schedule(steps=steps, batch=16, learning_rate=0.1, warmup=5, ema_half_life=5, save_every_s=0)
+    schedule = Schedule(steps=steps, batch=16, learning_rate=0.1, warmup=5, ema_half_life=5, save_every_s=0, **more)
     train(run, dict(model.named_parameters()), loss_at, schedule, config=Nothing())
     return model
 
@@ -41,13 +41,39 @@ def test_training_learns_the_truth(tmp_path):
     assert torch.allclose(model.weight, torch.tensor([[1.0, -2.0, 3.0, 0.5]]), atol=0.02)
 
 
-def test_a_killed_run_resumes_to_the_very_same_weights(tmp_path):
-    whole = fit(tmp_path / "whole", 60)
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_killed_run_resumes_to_the_very_same_weights(tmp_path, muon):
+    whole = fit(tmp_path / "whole", 60, muon=muon)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "killed", 60, stop_after=37)
-    resumed = fit(tmp_path / "killed", 60)
+        fit(tmp_path / "killed", 60, stop_after=37, muon=muon)
+    resumed = fit(tmp_path / "killed", 60, muon=muon)
     assert torch.equal(whole.weight, resumed.weight)
     assert (tmp_path / "killed" / "config.json").exists()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_muon_moves_a_convolution_as_the_matrix_that_it_is(layout):
+    """The step is a matrix whose singular values all lie near 0.2 · √(longer side) times the rate, whatever the gradient's were and the memory's order."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 4, 3).to(memory_format=layout)
+    before = layer.weight.detach().clone()
+    optimiser = Optimiser({"hidden.weight": layer.weight, "hidden.bias": layer.bias, "conv_in.weight": (other := nn.Parameter(torch.ones(2, 2)))}, Schedule(
+        steps=1, batch=1, learning_rate=0.1, weight_decay=0.0, muon=True,
+    ))  # fmt: skip
+    (layer(torch.randn(2, 8, 6, 6)).square().sum() + (other * torch.tensor([[3.0, 0.1], [0.2, 1.0]])).sum()).backward()
+    downhill = layer.weight.grad.clone()
+    optimiser.step(0.1, clip_norm=1e9)
+    moved = before - layer.weight.detach()
+    singular = torch.linalg.svdvals(moved.flatten(1)) / (0.1 * 0.2 * 72**0.5)
+    assert bool(((singular > 0.4) & (singular < 1.4)).all())
+    assert float((moved * downhill).sum()) > 0
+    assert set(optimiser.matrices) == {"hidden.weight"}
+    assert torch.allclose(other, torch.full((2, 2), 0.9), atol=1e-3)  # AdamW's first step is the rate itself
+
+
+def test_a_run_of_adamw_goes_on_with_muon(tmp_path):
+    fit(tmp_path, 20)
+    assert torch.isfinite(fit(tmp_path, 40, muon=True).weight).all()
 
 
 def test_another_models_checkpoint_is_refused(tmp_path):

@@ -2,7 +2,9 @@
 
 A step draws everything from a generator seeded by (seed, step), so a run that was killed and resumed takes the same steps as
 one that was not. Learning rate: linear warm-up, constant, then linear decay to zero over the last `decay` of the steps
-(warm-up-stable-decay, Hu et al. 2024, arXiv:2404.06395), so that a run can be lengthened before its decay begins.
+(warm-up-stable-decay, Hu et al. 2024, arXiv:2404.06395), so that a run can be lengthened before its decay begins. Weights move
+by AdamW or, where a schedule says `muon`, hidden matrices by Muon (Jordan et al. 2024; its step scaled to AdamW's as Liu et al. 2025,
+arXiv:2502.16982, so that both have one learning rate).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from tribute.records import InvalidInput
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. `learning_rate` is AdamW's peak; `ema_half_life` is in steps."""
+    """How long and how fast. `learning_rate` is the peak; `ema_half_life` is in steps."""
 
     steps: int
     batch: int
@@ -40,6 +42,7 @@ class Schedule:
     save_every_s: int = 180
     sheet_every: int = 500
     seed: int = 0
+    muon: bool = False  # for hidden matrices: a third more time a step, and worth it once the model learns rare things by heart
     bfloat16: bool = False  # multiply in bfloat16 where the processor has the instructions; weights and sums stay float32
 
     def rate_at(self, step: int) -> float:
@@ -88,17 +91,65 @@ class Average:
         return before
 
 
-def _save(run: Path, parameters: dict[str, nn.Parameter], average: Average, optimiser: torch.optim.Optimizer, step: int) -> None:
+OUTER = ("conv_in", "conv_out", "time_embedding")  # layers that Muon leaves to AdamW: they do not map hidden states to hidden states
+
+
+class Optimiser:
+    """AdamW for all parameters or, with `schedule.muon`, Muon for the hidden matrices; a convolution's weight is one of (out, in · height · width)."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter], schedule: Schedule) -> None:
+        self.parameters = parameters
+        hidden = [name for name, value in parameters.items() if schedule.muon and value.dim() > 1 and not name.startswith(OUTER)]
+        self.matrices = {name: nn.Parameter(self._matrix(name, parameters[name].data)) for name in hidden}  # they share the parameters' memory
+        rest = [value for name, value in parameters.items() if name not in self.matrices]
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=schedule.learning_rate, betas=(0.9, schedule.beta2), weight_decay=schedule.weight_decay, foreach=True)
+        ]
+        if hidden:
+            self.parts.append(torch.optim.Muon(self.matrices.values(), weight_decay=schedule.weight_decay, ns_steps=4, adjust_lr_fn="match_rms_adamw"))
+
+    def _matrix(self, name: str, tensor: Tensor) -> Tensor:
+        """A parameter, or its gradient, as a matrix in the order of the parameter's memory."""
+        in_place = self.parameters[name].is_contiguous()
+        return tensor.flatten(1) if in_place else tensor.permute(0, 2, 3, 1).flatten(1)
+
+    def step(self, learning_rate: float, clip_norm: float) -> None:
+        """Moves all parameters by their gradients, which are gone then."""
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), clip_norm)
+        for name, matrix in self.matrices.items():
+            grad = self.parameters[name].grad
+            matrix.grad = None if grad is None else self._matrix(name, grad)
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+            part.step()
+        for value in (*self.parameters.values(), *self.matrices.values()):
+            value.grad = None
+
+    def moments(self, name: str) -> dict[str, Tensor]:
+        """What is remembered of a parameter's gradients, but for how many there were."""
+        part, key = (self.parts[1], self.matrices[name]) if name in self.matrices else (self.parts[0], self.parameters[name])
+        return {kind: value for kind, value in part.state.get(key, {}).items() if kind != "step"}
+
+    def remember(self, name: str, moments: dict[str, Tensor], step: int) -> None:
+        """The moments of `step` steps; those of the other kind of optimiser are passed over."""
+        if name in self.matrices:
+            if "momentum_buffer" in moments:
+                self.parts[1].state[self.matrices[name]] = {"momentum_buffer": moments["momentum_buffer"]}
+        elif "exp_avg" in moments:
+            self.parts[0].state[self.parameters[name]] = {"step": torch.tensor(float(step)), **moments}
+
+
+def _save(run: Path, parameters: dict[str, nn.Parameter], average: Average, optimiser: Optimiser, step: int) -> None:
     tensors = {f"weight/{name}": value.detach() for name, value in parameters.items()}
     tensors |= {f"average/{name}": value for name, value in average.values.items()}
-    for name, value in parameters.items():
-        state = optimiser.state.get(value, {})
-        tensors |= {f"{key}/{name}": state[key] for key in ("exp_avg", "exp_avg_sq") if key in state}
+    for name in parameters:
+        tensors |= {f"{kind}/{name}": value for kind, value in optimiser.moments(name).items()}
     contiguous = {name: value.contiguous().clone() for name, value in tensors.items()}
     write_atomically(run / "checkpoint.safetensors", lambda path: save_file(contiguous, path, metadata={"step": str(step)}))
 
 
-def _restore(run: Path, parameters: dict[str, nn.Parameter], average: Average, optimiser: torch.optim.Optimizer) -> int:
+def _restore(run: Path, parameters: dict[str, nn.Parameter], average: Average, optimiser: Optimiser) -> int:
     path = run / "checkpoint.safetensors"
     if not path.exists():
         return 0
@@ -113,9 +164,8 @@ def _restore(run: Path, parameters: dict[str, nn.Parameter], average: Average, o
         for name, value in parameters.items():
             value.copy_(tensors[f"weight/{name}"])
             average.values[name].copy_(tensors[f"average/{name}"])
-            if f"exp_avg/{name}" in tensors:
-                moments = {key: tensors[f"{key}/{name}"].clone(memory_format=torch.preserve_format) for key in ("exp_avg", "exp_avg_sq")}
-                optimiser.state[value] = {"step": torch.tensor(float(step)), **moments}
+            kinds = [kind for kind in ("exp_avg", "exp_avg_sq", "momentum_buffer") if f"{kind}/{name}" in tensors]
+            optimiser.remember(name, {kind: tensors[f"{kind}/{name}"].clone(memory_format=torch.preserve_format) for kind in kinds}, step)
     return step
 
 
@@ -159,7 +209,7 @@ def train(
     narrow = schedule.bfloat16 and multiplies_in_bfloat16()
     resolved = {"schedule": asdict(schedule), "recipe": asdict(config), "torch": torch.__version__, "multiplied in": "bfloat16" if narrow else "float32"}
     (run / "config.json").write_text(json.dumps(resolved, indent=2, default=str) + "\n", encoding="utf-8")
-    optimiser = torch.optim.AdamW(parameters.values(), lr=schedule.learning_rate, betas=(0.9, schedule.beta2), weight_decay=schedule.weight_decay, foreach=True)
+    optimiser = Optimiser(parameters, schedule)
     average = Average(parameters, schedule.ema_half_life)
     start = _restore(run, parameters, average, optimiser)
     saved_at = logged_at = time.monotonic()
@@ -167,17 +217,13 @@ def train(
     line: dict[str, Any] = {"step": start, "loss": math.nan}
     bar = _progress(range(start, schedule.steps), schedule.steps, start, run.name)
     for step in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow), sdpa_kernel(SDPBackend.MATH):  # the fused kernel's way back is slow for few tokens
             loss = loss_at(step, generator_at(schedule.seed, step))
         value = loss.item()
         if not math.isfinite(value):
             raise InvalidInput(f"{run.name}: the loss became {value} at step {step}; lower the learning rate and resume")
-        optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm)
-        optimiser.step()
+        optimiser.step(schedule.rate_at(step), schedule.clip_norm)
         average.update(parameters, step)
         recent.append(value)
         done = step + 1
