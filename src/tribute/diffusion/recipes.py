@@ -52,7 +52,7 @@ FINISH = Schedule(steps=900, batch=6, learning_rate=6e-4, warmup=50, decay=0.8, 
 FINISHED_UP_TO = 200  # of a thousand training steps: what noise the student's last step takes away
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
-DENOISER = Schedule(steps=3150, batch=96, learning_rate=6e-4, warmup=100, decay=0.5, ema_half_life=100, sheet_every=1000, muon=True, bfloat16=True)
+DENOISER = Schedule(steps=2950, batch=96, learning_rate=6e-4, warmup=100, decay=0.5, ema_half_life=100, sheet_every=1000, muon=True, bfloat16=True)
 STYLE = Schedule(steps=250, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
 STYLE_WORKS = 1000  # that STYLE's steps are for; more or fewer works, in proportion
 STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
