@@ -46,7 +46,7 @@ def test_the_student_draws_by_default_and_the_picture_is_twice_as_large(bench, f
     assert (recipe.width, recipe.height) == (2 * fast.native,) * 2
     assert Image.open(io.BytesIO(bench.desk.blobs.get(picture.file_sha256))).size == (recipe.width, recipe.height)
     (full,) = commission(bench.desk, fast, ask(full=True))
-    assert (full.recipe.student, full.recipe.steps, full.recipe.guidance) == (False, 24, 7.0)
+    assert (full.recipe.student, full.recipe.steps, full.recipe.guidance) == (False, 24, 4.0)
     assert full.pixel_sha256 != picture.pixel_sha256
     (again,) = commission(bench.desk, fast, ask())
     assert again.pixel_sha256 == picture.pixel_sha256  # the student went without a trace in between

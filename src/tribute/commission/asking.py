@@ -19,7 +19,7 @@ from tribute.store.database import get
 from tribute.store.schema import artists, styles
 
 STUDENT_STEPS = 8
-FULL_STEPS, FULL_GUIDANCE = 24, 7.0
+FULL_STEPS, FULL_GUIDANCE = 24, 4.0
 
 
 class Ask(Record):

@@ -29,7 +29,7 @@ NAME = "student"
 @dataclass(frozen=True)
 class StudentConfig:
     steps: int = 8  # that the student takes, spaced as the scheduler's `trailing`
-    guidance: float = 5.0  # of the teacher, folded in: shapes are told as well as at 7, colours stay nearer to the works
+    guidance: float = 4.0  # of the teacher, folded in; at 7 fewer of its pictures are told right (docs/decisions/0022)
     rank: int = 32
     style_chance: float = 0.5  # how often a batch is drawn with an artist's style on both
 

@@ -102,11 +102,9 @@ class Optimiser:
         hidden = [name for name, value in parameters.items() if schedule.muon and value.dim() > 1 and not name.startswith(OUTER)]
         self.matrices = {name: nn.Parameter(self._matrix(name, parameters[name].data)) for name in hidden}  # they share the parameters' memory
         rest = [value for name, value in parameters.items() if name not in self.matrices]
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=schedule.learning_rate, betas=(0.9, schedule.beta2), weight_decay=schedule.weight_decay, foreach=True)
-        ]
-        if hidden:
-            self.parts.append(torch.optim.Muon(self.matrices.values(), weight_decay=schedule.weight_decay, ns_steps=4, adjust_lr_fn="match_rms_adamw"))
+        moving, decay = (0.9, schedule.beta2), schedule.weight_decay
+        self.adamw = torch.optim.AdamW(rest, betas=moving, weight_decay=decay, foreach=True) if rest else None
+        self.muon = torch.optim.Muon(self.matrices.values(), weight_decay=decay, ns_steps=4, adjust_lr_fn="match_rms_adamw") if hidden else None
 
     def _matrix(self, name: str, tensor: Tensor) -> Tensor:
         """A parameter, or its gradient, as a matrix in the order of the parameter's memory."""
@@ -119,25 +117,27 @@ class Optimiser:
         for name, matrix in self.matrices.items():
             grad = self.parameters[name].grad
             matrix.grad = None if grad is None else self._matrix(name, grad)
-        for part in self.parts:
-            for group in part.param_groups:
+        for part in (self.adamw, self.muon):
+            for group in part.param_groups if part else ():
                 group["lr"] = learning_rate
-            part.step()
+            if part:
+                part.step()
         for value in (*self.parameters.values(), *self.matrices.values()):
             value.grad = None
 
     def moments(self, name: str) -> dict[str, Tensor]:
         """What is remembered of a parameter's gradients, but for how many there were."""
-        part, key = (self.parts[1], self.matrices[name]) if name in self.matrices else (self.parts[0], self.parameters[name])
-        return {kind: value for kind, value in part.state.get(key, {}).items() if kind != "step"}
+        part, key = (self.muon, self.matrices[name]) if name in self.matrices else (self.adamw, self.parameters[name])
+        state = part.state.get(key, {}) if part else {}
+        return {kind: value for kind, value in state.items() if kind != "step"}
 
     def remember(self, name: str, moments: dict[str, Tensor], step: int) -> None:
         """The moments of `step` steps; those of the other kind of optimiser are passed over."""
-        if name in self.matrices:
+        if self.muon and name in self.matrices:
             if "momentum_buffer" in moments:
-                self.parts[1].state[self.matrices[name]] = {"momentum_buffer": moments["momentum_buffer"]}
-        elif "exp_avg" in moments:
-            self.parts[0].state[self.parameters[name]] = {"step": torch.tensor(float(step)), **moments}
+                self.muon.state[self.matrices[name]] = {"momentum_buffer": moments["momentum_buffer"]}
+        elif self.adamw and "exp_avg" in moments:
+            self.adamw.state[self.parameters[name]] = {"step": torch.tensor(float(step)), **moments}
 
 
 def _save(run: Path, parameters: dict[str, nn.Parameter], average: Average, optimiser: Optimiser, step: int) -> None:

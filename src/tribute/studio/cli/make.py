@@ -33,7 +33,7 @@ def create(
     count: Annotated[int, typer.Option(help="How many pictures, with seeds one apart.")] = 1,
     full: Annotated[bool, typer.Option("--full", help="Draw in all guided steps, not with the model's few-step student.")] = False,
     steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 150; 24 by default. Draws in full.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt, 1 to 30; 7 by default. Draws in full.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt, 1 to 30; 4 by default. Draws in full.")] = None,
     negative: Annotated[str, typer.Option("--negative", help="What the picture should not show.")] = "",
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; the model's own by default.")] = None,
     enlarge: Annotated[int | None, typer.Option(help="How many times smaller it is drawn, then enlarged: 1, 2, 4 or 8; 2 where the model can.")] = None,
