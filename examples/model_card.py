@@ -60,9 +60,11 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 ## Limits
 
-- It gives the colour that was asked for and, of everyday things, the shape: hearts, faces, houses, rockets, fish, umbrellas, trees, the sun. Most of its
-  1,500 concepts cannot be told, and the judge names few of them right. Guitars and sunflowers come and go with the style.
-- The avatar styles have seen portraits only; on other subjects they change colour and line, not much more.
+- It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, cats, houses, rockets, fish, umbrellas, faces, the sun. Most of
+  its 1,500 concepts cannot be told, and the judge names one in five of the commonest right.
+- It has learned by heart: one picture in five of a concept in a hand that it knows is a near copy of a work, and some of pairs that it has not seen are, of the
+  same thing by a like hand. Tribute credits the base for them; do not sell them as new.
+- The avatar styles have seen portraits only, and make a portrait of most other subjects.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes eight steps for twenty-four guided ones and loses shapes; `--full` draws with the model itself.
 - It has seen no photograph and nobody's face. Emoji carry their makers' choices about skin, gender and culture.
