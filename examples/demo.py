@@ -27,7 +27,7 @@ def main() -> None:
     from tribute.records import utc_now
 
     out = home / "pictures"
-    tribute("create", "a happy person with brown hair", "--style", "micah:0.8", "--style", "openmoji:0.6", "--seed", "7", "-o", str(out))
+    tribute("create", "an umbrella", "--style", "openmoji:0.7", "--style", "twemoji:0.5", "--seed", "7", "-o", str(out))
     path = next(out.glob("*.png"))
     tribute("verify", str(path))
     tribute("topup", "mei", "20.00")

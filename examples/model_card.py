@@ -44,7 +44,7 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
-Muon from step 715 on, AdamW before (docs/decisions/0022). Towers: heads on that text encoder and on EfficientNet-Lite0 (Apache-2.0). Two cores and no
+Muon from step 702 on, AdamW before (docs/decisions/0022). Towers: heads on that text encoder and on EfficientNet-Lite0 (Apache-2.0). Two cores and no
 GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, multiplied in bfloat16, after {before:,} of four earlier ones, each begun with
 the weights before it; styles and student went on from those before. The decoder learned on whole pictures (docs/decisions/0021) and then half of the time on
 what the denoiser draws. Resolved settings are in `tribute.json`.
@@ -62,8 +62,8 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, cats, houses, rockets, fish, umbrellas, faces, the sun. Most of
   its 1,500 concepts cannot be told, and the judge names one in five of the commonest right.
-- It has learned by heart: one picture in five of a concept in a hand that it knows is a near copy of a work, and some of pairs that it has not seen are, of the
-  same thing by a like hand. Tribute credits the base for them; do not sell them as new.
+- It has learned by heart: one picture in four of a concept in a hand that it knows is a near copy of a work (of Fluent's, two in three), and one in seven of
+  pairs that it has not seen, of the same thing by a like hand. Nothing tells you when one is drawn; do not sell them as new.
 - The avatar styles have seen portraits only, and make a portrait of most other subjects.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes eight steps for twenty-four guided ones and loses shapes; `--full` draws with the model itself.

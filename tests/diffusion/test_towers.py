@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from tribute.diffusion.features import WIDTH
@@ -5,8 +6,9 @@ from tribute.diffusion.towers import TowersConfig, top_accuracy, train_towers
 from tribute.diffusion.training import Schedule
 
 
-def test_the_towers_find_the_names_of_pictures_that_they_have_not_seen(tmp_path):
-    """Eight concepts, each a direction among features and one among states of either language; both are seen through noise."""
+@pytest.mark.parametrize("told_by", ["captions", "names"])
+def test_the_towers_find_the_names_of_pictures_that_they_have_not_seen(tmp_path, told_by):
+    """Eight concepts, each a direction among features, seen through noise, and one among states of either language; one of the two losses is told nothing."""
     generator = torch.Generator().manual_seed(0)
     concepts, width = 8, 16
     look_KF, *names = torch.randn(concepts, WIDTH, generator=generator), *(torch.randn(concepts, width, generator=generator) for _ in range(2))
@@ -17,8 +19,8 @@ def test_the_towers_find_the_names_of_pictures_that_they_have_not_seen(tmp_path)
 
     seen_NF, seen_N = pictures(256)
     states_MD = torch.cat(names)
-    captions = [[at, concepts + at] for at in seen_N.tolist()]
-    config = TowersConfig(text_width=width, hidden=32, shared=16)
+    captions = [[at, concepts + at] if told_by == "captions" else [0] for at in seen_N.tolist()]
+    config = TowersConfig(text_width=width, hidden=32, shared=16, names_weight=0.5 if told_by == "names" else 0.0)
     schedule = Schedule(steps=60, batch=64, learning_rate=3e-3, warmup=5, ema_half_life=5)
     towers = train_towers(tmp_path, seen_NF, states_MD, captions, seen_N, names, schedule, config)
     new_NF, new_N = pictures(128)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ from diffusers import DDIMScheduler
 from torch import nn
 
 from tests.conftest import flat_art
-from tribute.diffusion.autoencoder import AutoencoderConfig, principal_components, psnr_db, train_decoder
+from tribute.diffusion.autoencoder import AutoencoderConfig, build_autoencoder, principal_components, psnr_db, train_decoder
 from tribute.diffusion.denoiser import SHIFT, build_scheduler, redraw, shifted_betas
 from tribute.diffusion.training import Optimiser, Schedule, train
 from tribute.records import InvalidInput
@@ -57,9 +58,9 @@ def test_muon_moves_a_convolution_as_the_matrix_that_it_is(layout):
     torch.manual_seed(0)
     layer = nn.Conv2d(8, 4, 3).to(memory_format=layout)
     before = layer.weight.detach().clone()
-    optimiser = Optimiser({"hidden.weight": layer.weight, "hidden.bias": layer.bias, "conv_in.weight": (other := nn.Parameter(torch.ones(2, 2)))}, Schedule(
-        steps=1, batch=1, learning_rate=0.1, weight_decay=0.0, muon=True,
-    ))  # fmt: skip
+    other = nn.Parameter(torch.ones(2, 2))
+    schedule = Schedule(steps=1, batch=1, learning_rate=0.1, weight_decay=0.0, muon=True)
+    optimiser = Optimiser({"hidden.weight": layer.weight, "hidden.bias": layer.bias, "conv_in.weight": other}, schedule)
     (layer(torch.randn(2, 8, 6, 6)).square().sum() + (other * torch.tensor([[3.0, 0.1], [0.2, 1.0]])).sum()).backward()
     downhill = layer.weight.grad.clone()
     optimiser.step(0.1, clip_norm=1e9)
@@ -73,7 +74,10 @@ def test_muon_moves_a_convolution_as_the_matrix_that_it_is(layout):
 
 def test_a_run_of_adamw_goes_on_with_muon(tmp_path):
     fit(tmp_path, 20)
-    assert torch.isfinite(fit(tmp_path, 40, muon=True).weight).all()
+    went_on = fit(tmp_path, 400, muon=True)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps[:2] == [20, 25]
+    assert torch.allclose(went_on.weight, torch.tensor([[1.0, -2.0, 3.0, 0.5]]), atol=0.05)
 
 
 def test_another_models_checkpoint_is_refused(tmp_path):
@@ -126,11 +130,14 @@ def test_the_decoder_learns_from_latents_that_were_drawn_again(tmp_path):
         asked.append(latent_BCHW.shape)
         return torch.zeros_like(latent_BCHW)
 
-    schedule = Schedule(steps=2, batch=2, learning_rate=1e-3)
-    one = train_decoder(tmp_path / "one", pictures, pictures, basis, schedule, config, redrawn=redrawn)
-    other = train_decoder(tmp_path / "other", pictures, pictures, basis, schedule, config)
+    schedule = Schedule(steps=2, batch=2, learning_rate=1e-3, weight_decay=0.0)
+    begun = dict(build_autoencoder(config).state_dict())
+    with_zeros = train_decoder(tmp_path / "zeros", pictures, pictures, basis, schedule, config, begun, redrawn)
+    without = train_decoder(tmp_path / "without", pictures, pictures, basis, schedule, config, begun)
     assert asked == [(2, 6, 8, 8)] * 2
-    assert not torch.equal(one.decoder.conv_in.weight, other.decoder.conv_in.weight)
+    first = "post_quant_conv.weight"  # what multiplies the latents: zeros cannot move it
+    assert torch.equal(with_zeros.state_dict()[first], begun[first])
+    assert not torch.equal(without.state_dict()[first], begun[first])
 
 
 def test_half_of_the_shifted_times_lie_above_their_image():

@@ -49,7 +49,7 @@ UPSCALER_PICTURES = 2000
 DECODER = Schedule(steps=3200, batch=6, learning_rate=8e-4, warmup=50, decay=0.7, ema_half_life=50, sheet_every=800, weight_decay=0.0, bfloat16=True)
 ENCODER = Schedule(steps=2400, batch=8, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.0, bfloat16=True)
 FINISH = Schedule(steps=900, batch=6, learning_rate=6e-4, warmup=50, decay=0.8, ema_half_life=50, sheet_every=300, weight_decay=0.0, bfloat16=True)
-FINISHED_UP_TO = 200  # of a thousand training steps: what noise the student's last step takes away
+FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` finishes under, a little more than the student's last step takes away
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(steps=2950, batch=96, learning_rate=6e-4, warmup=100, decay=0.5, ema_half_life=100, sheet_every=1000, muon=True, bfloat16=True)

@@ -108,8 +108,8 @@ class Optimiser:
 
     def _matrix(self, name: str, tensor: Tensor) -> Tensor:
         """A parameter, or its gradient, as a matrix in the order of the parameter's memory."""
-        in_place = self.parameters[name].is_contiguous()
-        return tensor.flatten(1) if in_place else tensor.permute(0, 2, 3, 1).flatten(1)
+        rows_first = self.parameters[name].is_contiguous()  # else channels_last
+        return tensor.flatten(1) if rows_first else tensor.permute(0, 2, 3, 1).flatten(1)
 
     def step(self, learning_rate: float, clip_norm: float) -> None:
         """Moves all parameters by their gradients, which are gone then."""
