@@ -10,7 +10,7 @@ Axes: N works, F features, K clusters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +40,15 @@ def common_concepts(works: Sequence[Work], count: int = COMMON) -> list[str]:
     return sorted(works_of, key=lambda concept: (-works_of[concept], concept.count("-"), len(concept), concept))[:count]
 
 
+def everyday_weights(works: Sequence[Work], everyday: Collection[str]) -> Tensor:
+    """weights_N: `EVERYDAY` for a work of one of these concepts, 1 for others."""
+    wanted = set(everyday)
+    return torch.tensor([EVERYDAY if work.concept in wanted else 1.0 for work in works])
+
+
 def drawing_weights(works: Sequence[Work], features_NF: Tensor, clusters: int = CLUSTERS) -> Tensor:
     """weights_N of works whose pictures have these features; their mean is 1."""
     cluster_N = cluster(features_NF, min(clusters, len(works)))
     size_N = torch.bincount(cluster_N)[cluster_N].float()
-    common = set(common_concepts(works))
-    everyday_N = torch.tensor([EVERYDAY if work.concept in common else 1.0 for work in works])
-    weights_N = everyday_N / size_N.sqrt()
+    weights_N = everyday_weights(works, common_concepts(works)) / size_N.sqrt()
     return weights_N / weights_N.mean()

@@ -24,7 +24,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from tribute.collection.picture import open_picture
 from tribute.diffusion.adapters import StyleConfig, train_style
 from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, decode_pictures, extended, principal_components, train_decoder, train_encoder
-from tribute.diffusion.balance import drawing_weights
+from tribute.diffusion.balance import common_concepts, drawing_weights, everyday_weights
 from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, redraw, train_denoiser
 from tribute.diffusion.features import features
 from tribute.diffusion.likeness import build_likeness
@@ -40,6 +40,7 @@ from tribute.records import Work
 LIKENESS = "likeness.safetensors"
 ADAPTER = "pytorch_lora_weights.safetensors"
 SIDE = 128  # pixels that the starter learns and draws
+RECOLOUR_SEED = 0  # which copies are made: the same ones run after run, so that what no caption holds stays so
 RECOLOURED = 0.2  # how often a recoloured copy is drawn, to once for its work
 Read = Callable[[str], bytes]  # picture hash -> PNG bytes
 Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and Chinese
@@ -52,10 +53,12 @@ FINISH = Schedule(steps=900, batch=6, learning_rate=6e-4, warmup=50, decay=0.8, 
 FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` finishes under, a little more than the student's last step takes away
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
-DENOISER = Schedule(steps=2950, batch=96, learning_rate=6e-4, warmup=100, decay=0.5, ema_half_life=100, sheet_every=1000, muon=True, bfloat16=True)
-STYLE = Schedule(steps=250, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
-STYLE_WORKS = 1000  # that STYLE's steps are for; more or fewer works, in proportion
-STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
+DENOISER = Schedule(
+    steps=2400, batch=96, learning_rate=6e-4, warmup=50, decay=0.6, ema_half_life=100, sheet_every=800, seed=7, muon=True, bfloat16=True
+)  # a seed a run: one that goes on from the last run sees other noise
+STYLE = Schedule(steps=750, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
+STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a sixth
+STUDENT = Schedule(steps=400, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
@@ -255,7 +258,7 @@ def cached_examples(run: Path, works: Sequence[Work], read: Read, parts: Path, t
     pictures_NHWC = load_pictures(trained, read)
     weights_N = drawing_weights(trained, features(pictures_NHWC).pooled_NF)
     given = PatchBasis.load(parts / "basis.safetensors")
-    examples = build_examples(trained, pictures_NHWC, hands, given, tokenizer, variants=1, seed=DENOISER.seed, weights_N=weights_N)
+    examples = build_examples(trained, pictures_NHWC, hands, given, tokenizer, variants=1, seed=RECOLOUR_SEED, weights_N=weights_N)
     (run / "captions.json").write_text(json.dumps(examples.captions))
     save_file({"latents": examples.latents_NCHW, "ids": examples.token_ids, "weights": examples.weights_N}, cache)
     return examples
@@ -275,14 +278,21 @@ def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands
     model.save_pretrained(run / "unet")
 
 
-def style(run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands, start: Path | None = None) -> Path:
-    """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file. `start`: an earlier adapter to go on from."""
+def style(
+    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands, commons: Sequence[Work] = (), start: Path | None = None
+) -> Path:  # fmt: skip
+    """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file.
+
+    `commons`: the base's works, whose commonest concepts are drawn more often here too. `start`: an earlier adapter to go on from.
+    """
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
     trained, _ = split(works)
-    examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, variants=0, seed=STYLE.seed, name_hand=False)
+    weights_N = everyday_weights(trained, common_concepts(commons))
+    examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, 0, STYLE.seed, weights_N, name_hand=False)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
-    schedule = replace(STYLE, steps=max(STYLE.steps // 4, STYLE.steps * len(trained) // STYLE_WORKS))
+    drawn = len({work.concept for work in trained})
+    schedule = replace(STYLE, steps=max(STYLE.steps // 6, STYLE.steps * drawn // STYLE_CONCEPTS))
     return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start)
 
 
@@ -358,7 +368,7 @@ def assemble(runs: Path, out: Path, snapshot: str) -> None:
         "autoencoder": {"decoder": asdict(DECODER), "encoder": asdict(ENCODER), "finish": asdict(FINISH), "config": asdict(AutoencoderConfig())},
         "text": {"schedule": asdict(TEXT), "config": asdict(TextConfig())},
         "denoiser": {"schedule": asdict(DENOISER), "config": asdict(DenoiserConfig())},
-        "style": {"schedule": asdict(STYLE), "for_works": STYLE_WORKS, "config": asdict(StyleConfig())},
+        "style": {"schedule": asdict(STYLE), "for_concepts": STYLE_CONCEPTS, "config": asdict(StyleConfig())},
         "upscaler": {"schedule": asdict(UPSCALER), "config": asdict(UpscalerConfig())},
         "towers": {"schedule": asdict(TOWERS), "config": asdict(TowersConfig())},
         "student": {"schedule": asdict(STUDENT), "config": asdict(StudentConfig())},

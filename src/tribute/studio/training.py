@@ -55,13 +55,16 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         assemble(workshop, recipes, runs, output)
         return
     if stage == "style":
+        _, commons = allowed(workshop, None)
         for name in styles or STYLES:
             if name not in HANDS:
                 raise Unknown.of("style", name, STYLES)
             snapshot, works = allowed(workshop, name)
             base = runs / "denoiser"
             pin(runs / f"style-{name}", snapshot)
-            path = recipes.style(runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, start=earlier(f"style-{name}"))
+            path = recipes.style(
+                runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, commons=commons, start=earlier(f"style-{name}")
+            )
             add_style(workshop, name, snapshot.hash, pinned(base), path)
         return
     if stage == "likeness":

@@ -17,7 +17,7 @@ from tribute.create.sample import sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
 from tribute.diffusion.features import resized
 from tribute.diffusion.loading import Model
-from tribute.diffusion.recipes import DENOISER
+from tribute.diffusion.recipes import RECOLOUR_SEED
 from tribute.diffusion.sheets import save_sheet
 from tribute.diffusion.text import end_states, tokens_of
 from tribute.diffusion.towers import Towers, top_accuracy
@@ -91,7 +91,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     held = material.pairs(held=True)
     held = held[:: max(1, len(held) // size.held_pairs)][: size.held_pairs]
     base_rows = [at for at in material.rows(trained=True) if at < material.commons]
-    known = ask_for.trained_texts([material.works[at] for at in base_rows], material.pictures_NHWC[base_rows], DENOISER.seed)
+    known = ask_for.trained_texts([material.works[at] for at in base_rows], material.pictures_NHWC[base_rows], RECOLOUR_SEED)
     english = artist.draw(ask_for.pair_trials(trained, labels, 0, SEED), "trained pairs, English")
     chinese = artist.draw(ask_for.pair_trials(trained, labels, 1, SEED), "trained pairs, Chinese")
     held_en = artist.draw(ask_for.pair_trials(held, labels, 0, SEED), "held-out pairs, English")
