@@ -11,7 +11,7 @@ from torch import nn
 from tests.conftest import flat_art
 from tribute.diffusion.autoencoder import AutoencoderConfig, build_autoencoder, principal_components, psnr_db, train_decoder
 from tribute.diffusion.denoiser import SHIFT, build_scheduler, redraw, shifted_betas
-from tribute.diffusion.training import Optimiser, Schedule, train
+from tribute.diffusion.training import Muon, Optimiser, Schedule, train
 from tribute.records import InvalidInput
 
 
@@ -70,6 +70,25 @@ def test_muon_moves_a_convolution_as_the_matrix_that_it_is(layout):
     assert float((moved * downhill).sum()) > 0
     assert set(optimiser.matrices) == {"hidden.weight"}
     assert torch.allclose(other, torch.full((2, 2), 0.9), atol=1e-3)  # AdamW's first step is the rate itself
+
+
+def test_muon_steps_as_torchs_own_does():
+    """Matrices of one shape together, tall, wide and square; torch's multiplies in bfloat16, so the two agree to its rounding."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(6, 20), (6, 20), (20, 6), (8, 8)]
+    ours = [torch.randn(shape, generator=generator) for shape in shapes]
+    begun = [matrix.clone() for matrix in ours]
+    theirs = [nn.Parameter(matrix.clone()) for matrix in ours]
+    muon = Muon(ours, weight_decay=0.1)
+    reference = torch.optim.Muon(theirs, lr=0.05, weight_decay=0.1, ns_steps=4, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        gradients = [torch.randn(shape, generator=generator) for shape in shapes]
+        muon.step(list(zip(ours, gradients, strict=True)), 0.05)
+        for matrix, gradient in zip(theirs, gradients, strict=True):
+            matrix.grad = gradient
+        reference.step()
+    for one, other, before in zip(ours, theirs, begun, strict=True):
+        assert float((one - other.detach()).norm() / (one - before).norm()) < 0.02
 
 
 def test_a_run_of_adamw_goes_on_with_muon(tmp_path):
