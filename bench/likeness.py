@@ -15,10 +15,11 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from tribute.diffusion.likeness import Likeness
 from tribute.diffusion.recipes import load_pictures
+from tribute.provenance.copies import CopyIndex
 from tribute.records import Work
 from tribute.store.database import documents
 from tribute.store.schema import works as works_table
-from tribute.studio.likeness import FILE, SURE
+from tribute.studio.likeness import CANDIDATES, FILE, SURE
 from tribute.studio.wiring import STARTER, Settings, open_workshop
 
 
@@ -49,19 +50,27 @@ def main(home: Path, file: Path, count: int) -> None:
     pictures = [Image.fromarray(picture) for picture in load_pictures([everything[one] for one in at], workshop.blobs.get)]
     artists = np.array([work.artist_id for work in everything])
     print(f"{len(everything):,} works, {file.stat().st_size / 1e6:.2f} MB; {count} of them changed\n")
-    print("| change | its own work first | among the first 12 | taken for a copy |\n|---|---|---|---|")
+    print(
+        f"| change | its own work first | among the first {CANDIDATES} | taken for a copy by the vectors | and by the work's picture |\n|---|---|---|---|---|"
+    )
     for name, change in CHANGES.items():
         changed = np.stack([np.asarray(change(picture).resize((128, 128), Image.Resampling.LANCZOS)) for picture in pictures])
         similarity_QN = likeness.similarities(changed)
         own_Q = similarity_QN[torch.arange(count), torch.from_numpy(at)]
         rank_Q = (similarity_QN > own_Q[:, None]).sum(1)
-        told = [float(part.float().mean()) for part in (rank_Q == 0, rank_Q < 12, own_Q >= SURE)]
-        print(f"| {name} | {told[0]:.1%} | {told[1]:.1%} | {told[2]:.1%} |")
+        seen_Q = torch.tensor([bool(CopyIndex([np.asarray(one)]).nearest(two).is_copy) for one, two in zip(pictures, changed, strict=True)])
+        told = [float(part.float().mean()) for part in (rank_Q == 0, rank_Q < CANDIDATES, own_Q >= SURE, (rank_Q < CANDIDATES) & (seen_Q | (own_Q >= SURE)))]
+        print(f"| {name} | " + " | ".join(f"{part:.1%}" for part in told) + " |")
         if name == "as it is":
-            strangers = torch.from_numpy(artists[None, :] != artists[at][:, None])
-            nearest_Q = similarity_QN.masked_fill(~strangers, -1).max(1).values
+            others_QN = torch.from_numpy(artists[None, :] != artists[at][:, None])
+            nearest_QK = similarity_QN.masked_fill(~others_QN, -1).topk(CANDIDATES, dim=1)
+    nearest_Q = nearest_QK.values[:, 0]
+    alike = [
+        CopyIndex(load_pictures([everything[one] for one in row], workshop.blobs.get)).nearest(np.asarray(picture)).is_copy
+        for row, picture in zip(nearest_QK.indices.tolist(), pictures, strict=True)
+    ]
     print(f"\nnearest work of another artist: median {float(nearest_Q.median()):.3f}, 99th percentile {float(nearest_Q.quantile(0.99)):.3f}; ", end="")
-    print(f"taken for a copy at {SURE}: {float((nearest_Q >= SURE).float().mean()):.2%}")
+    print(f"taken for a copy at {SURE}: {float((nearest_Q >= SURE).float().mean()):.2%}, by the pictures too: {sum(alike) / count:.2%}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,17 @@ import gc
 import io
 import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tests.conftest import flat_art, make_work
 from tests.studio.conftest import drawn
 from tests.tiny import make_model
+from tribute.collection.library import put_works
 from tribute.diffusion.likeness import build_likeness
 from tribute.ledger.refund import refund
 from tribute.records import InsufficientFunds, NotAllowed, Unknown
@@ -68,15 +72,11 @@ def png(picture_HWC):
 
 def test_a_work_is_found_and_cannot_be_drawn_over_without_its_artists_word(client, floor, workshop, monkeypatch):
     """Vectors by a stand-in for the network that looks at eight by eight colours; the rest is real."""
-    from types import SimpleNamespace
-
     from tribute.records import Work
     from tribute.store.database import documents
     from tribute.store.schema import works
 
     def features(pictures_NHWC):
-        import torch
-
         small = [np.asarray(Image.fromarray(one).resize((8, 8)), np.float32).ravel() / 255 for one in pictures_NHWC]
         return SimpleNamespace(pooled_NF=torch.from_numpy(np.stack(small)))
 
@@ -105,3 +105,30 @@ def test_a_work_is_found_and_cannot_be_drawn_over_without_its_artists_word(clien
     with pytest.raises(NotAllowed):
         check_source(workshop, png(pictures[3]))
     check_source(workshop, png(255 - pictures[3]))
+
+
+def test_a_changed_copy_of_a_work_is_known_by_the_works_own_picture(workshop, monkeypatch):
+    """The vectors find every work to be a little like the upload; what tells is the picture in the store."""
+    works = []
+    for seed in (71, 72):
+        blob = workshop.blobs.put(png(flat_art(128, seed)))
+        works.append(make_work("ada-artist", "ada", seed).model_copy(update={"picture_sha256": blob}))
+    with workshop.database.writing() as connection:
+        put_works(connection, works)
+    vectors = SimpleNamespace(similarities=lambda _: torch.tensor([[0.5, 0.4]]))
+    monkeypatch.setattr("tribute.studio.likeness.shipped", lambda: (vectors, [work.hash for work in works]))
+    shipped = workshop.home / "starter"
+    shipped.mkdir()
+    (shipped / "likeness.safetensors").write_bytes(b"there")
+    monkeypatch.setattr("tribute.studio.likeness.STARTER", shipped)
+    saved = io.BytesIO()
+    Image.fromarray(flat_art(128, 72)).crop((2, 2, 126, 126)).resize((200, 200)).save(saved, "JPEG", quality=60)
+    first, second = closest_works(workshop, saved.getvalue(), 2)
+    assert first["work"].hash == works[1].hash  # though the vectors had it second
+    assert first["sure"]
+    assert not second["sure"]
+    with pytest.raises(NotAllowed, match="ada 72"):
+        check_source(workshop, saved.getvalue())
+    check_source(workshop, png(flat_art(128, 73)))
+    workshop.blobs.delete(works[1].picture_sha256)
+    check_source(workshop, saved.getvalue())  # without the picture only the vectors are left

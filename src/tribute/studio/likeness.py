@@ -15,6 +15,7 @@ from sqlalchemy import select
 from tribute.collection.consent import allows, in_force
 from tribute.collection.picture import open_picture
 from tribute.collection.starter import SOURCES
+from tribute.provenance.copies import THRESHOLD, CopyIndex
 from tribute.records import Artist, NotAllowed, NotInstalled, Work
 from tribute.store.database import get
 from tribute.store.schema import artists, works
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from tribute.studio.wiring import Workshop
 
 FILE = "likeness.safetensors"
-SURE = 0.95  # works above it are taken for the picture itself, or a near copy of it; how often strangers are: bench/likeness.py, docs/studio.md
+SURE = 0.95  # works above it are taken for the picture itself, or a near copy of it, unseen; how often strangers are: bench/likeness.py, docs/studio.md
 SIDE = 128
+CANDIDATES = 12  # works that an upload is compared with one by one
 _alone = threading.Lock()
 
 
@@ -51,13 +53,15 @@ def pixels_of(data: bytes, name: str = "the picture") -> np.ndarray:
 
 
 def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The works most like a picture, best first, each with its similarity in [-1, 1]; of the base and `styles` alone, or of all.
+    """The works most like a picture, those first that it is taken for (`sure`), each with its similarity in [-1, 1]; of the base and `styles` alone, or of all.
 
+    A work whose picture is in the store is looked at itself too, by `provenance.copies`: that finds copies which the small vectors only find to be like it.
     Raises InvalidPicture, NotInstalled.
     """
     likeness, hashes = shipped()
+    pixels_HWC = pixels_of(data)
     with _alone:
-        similarity_N = likeness.similarities(pixels_of(data)[None])[0].numpy()
+        similarity_N = likeness.similarities(pixels_HWC[None])[0].numpy()
     order = np.argsort(-similarity_N)[: 400 if styles is not None else 3 * count]
     with workshop.database.reading() as connection:
         ids = [hashes[at] for at in order]
@@ -69,21 +73,25 @@ def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[
             continue
         similarity = float(similarity_N[at])
         found.append({"work": work, "similarity": similarity, "sure": similarity >= SURE, "shown": workshop.blobs.path(work.picture_sha256).exists()})
-    return found[:count]
+    found = found[:count]
+    there = [one for one in found if one["shown"]]
+    if there:
+        copies = CopyIndex([_small(workshop.blobs.get(one["work"].picture_sha256)) for one in there]).similarities(pixels_HWC) >= THRESHOLD
+        for one, is_copy in zip(there, copies.tolist(), strict=True):
+            one["sure"] = one["sure"] or is_copy
+    return sorted(found, key=lambda one: not one["sure"])
 
 
 def check_source(workshop: Workshop, data: bytes) -> None:
     """Raises NotAllowed for a picture to draw over that is a work, or a near copy of one, whose artist does not allow that; where works can be looked for."""
     if not (STARTER / FILE).is_file():
         return
-    first = next(iter(closest_works(workshop, data, 1)), None)
-    if first is None or not first["sure"]:
-        return
-    work: Work = first["work"]
+    taken_for: list[Work] = [one["work"] for one in closest_works(workshop, data, CANDIDATES) if one["sure"]]
     with workshop.database.reading() as connection:
-        if allows(in_force(connection, work.artist_id), "image_to_image") is None:
-            artist = get(connection, artists, Artist, work.artist_id, "artist")
-            raise NotAllowed(f"this picture is {work.title!r} by {artist.name}, or a near copy of it; they do not allow drawing over their works")
+        for work in taken_for:
+            if allows(in_force(connection, work.artist_id), "image_to_image") is None:
+                artist = get(connection, artists, Artist, work.artist_id, "artist")
+                raise NotAllowed(f"this picture is {work.title!r} by {artist.name}, or a near copy of it; they do not allow drawing over their works")
 
 
 class Published:
