@@ -50,9 +50,7 @@ def main(home: Path, file: Path, count: int) -> None:
     pictures = [Image.fromarray(picture) for picture in load_pictures([everything[one] for one in at], workshop.blobs.get)]
     artists = np.array([work.artist_id for work in everything])
     print(f"{len(everything):,} works, {file.stat().st_size / 1e6:.2f} MB; {count} of them changed\n")
-    print(
-        f"| change | its own work first | among the first {CANDIDATES} | taken for a copy by the vectors | and by the work's picture |\n|---|---|---|---|---|"
-    )
+    print(f"| change | its own work first | among the first {CANDIDATES} | a copy by the vectors | and by the work's picture |\n|---|---|---|---|---|")
     for name, change in CHANGES.items():
         changed = np.stack([np.asarray(change(picture).resize((128, 128), Image.Resampling.LANCZOS)) for picture in pictures])
         similarity_QN = likeness.similarities(changed)
