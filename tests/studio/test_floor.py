@@ -132,3 +132,18 @@ def test_a_changed_copy_of_a_work_is_known_by_the_works_own_picture(workshop, mo
     check_source(workshop, png(flat_art(128, 73)))
     workshop.blobs.delete(works[1].picture_sha256)
     check_source(workshop, saved.getvalue())  # without the picture only the vectors are left
+
+
+def test_a_picture_that_is_a_near_copy_of_a_work_says_so_on_its_page(visits, house, monkeypatch):
+    (picture,) = drawn(house, house.people.named("mei"), width=64, height=64, steps=1, guidance=1.0)
+    mei, leans = visits["mei"], f"/pictures/{picture.id}/leans"
+    blobs = house.workshop.blobs
+    for seed, blob in ((81, blobs.put(png(flat_art(128, 81)))), (82, picture.file_sha256)):
+        work = make_work("ada-artist", "noto", seed).model_copy(update={"picture_sha256": blob})
+        with house.workshop.database.writing() as connection:
+            put_works(connection, [work])
+        monkeypatch.setattr("tribute.studio.likeness.shipped", lambda work=work: (SimpleNamespace(similarities=lambda _: torch.tensor([[0.5]])), [work.hash]))
+        page = mei.get(leans).text
+        assert work.title in page
+        assert ("near copy" in page) == (seed == 82)
+    assert "几乎相同" in mei.get(leans, headers={"accept-language": "zh"}).text

@@ -40,6 +40,8 @@ PAGES_ZH = {
     "What is it for?": "用途", "What is wrong with it?": "有什么问题？", "What to do with it": "可以做什么", "Which word drew what?": "哪个词画了什么？",
     "Whose works the studio learned from, and what each allows. A use that is not allowed does not happen.":
         "工作室学习过谁的作品，以及每个人允许什么。不被允许的用途不会发生。",
+    "This picture is a near copy of the first of these works, which the model knows by heart: the licence of that work holds.":
+        "这张图片与以下第一幅作品几乎相同：模型把它记住了。该作品自己的许可仍然有效。",
     "Works": "作品", "Works that look most like it": "与它最相似的作品", "Works may teach the base model.": "作品可用于训练基础模型。",
     "A style may be learned from the works and worn in pictures; it is paid.": "可以从作品中学习风格并用于图片；会付费。",
     "People may draw over the works.": "人们可以在作品上重画。",
