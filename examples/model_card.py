@@ -45,9 +45,9 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
 Muon, after AdamW until step 702 of the run before (docs/decisions/0022, 0023). Towers: heads on that text encoder and on EfficientNet-Lite0
-(Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in float32, after {before:,} of five earlier
-ones, mostly in bfloat16, each begun with the weights before it; styles and student went on from those before. The decoder learned on whole pictures (docs/decisions/0021) and then half of the time on
-what the denoiser draws. Resolved settings are in `tribute.json`.
+(Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in float32, after {before:,} of five
+earlier ones, each begun with the weights before it; styles and student went on from those before. The decoder learned on whole pictures
+(docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in `tribute.json`.
 
 ## Figures
 
