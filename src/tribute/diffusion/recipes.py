@@ -56,7 +56,7 @@ TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5
 DENOISER = Schedule(
     steps=1000, batch=96, learning_rate=5e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=500, seed=7, muon=True, bfloat16=True
 )  # a seed a run: one that goes on from the last run sees other noise
-STYLE = Schedule(steps=600, batch=32, learning_rate=1.2e-3, warmup=20, decay=0.5, ema_half_life=10, sheet_every=1000, bfloat16=True)
+STYLE = Schedule(steps=600, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
 STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a sixth
 STUDENT = Schedule(steps=250, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
