@@ -31,7 +31,7 @@ from tribute.studio.evaluation import trials as ask_for
 from tribute.studio.evaluation.figures import Drawn, Figure
 from tribute.studio.evaluation.material import Judges, Material, gather, train_judges
 from tribute.studio.evaluation.report import html
-from tribute.studio.evaluation.speed import speed_figures
+from tribute.studio.evaluation.speed import busy, speed_figures
 from tribute.studio.evaluation.trials import Trial
 from tribute.studio.wiring import Workshop
 
@@ -80,10 +80,11 @@ class Artist:
 
 def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict[str, Any]:
     """Returns what report.json holds. Raises InvalidInput without the works' pictures."""
+    before = busy()
     material = gather(workshop)
     if not model.snapshot:
         raise InvalidInput(f"model {model.name!r} cites no snapshot, so nothing is known to be held out from it")
-    timed = speed_figures()
+    timed = speed_figures(before)
     judges = train_judges(material)
     artist = Artist(workshop, model)
     labels = material.labels()

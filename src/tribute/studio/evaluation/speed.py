@@ -38,14 +38,13 @@ def median_s(work: Callable[[], Any], repeats: int) -> float:
 
 
 def busy() -> str:
-    """What to say of other load, from the load average of the last minute before anything was timed."""
+    """What to say of other load, from the load average of the last minute before an evaluation's own work."""
     others = os.getloadavg()[0]
     return "idle machine" if others < 0.7 else f"beside other work (load average {others:.1f})"
 
 
-def speed_figures(repeats: int = 5) -> list[Figure]:
-    """Of the shipped starter at its own size, in a fresh data folder; drawn by the student where there is one."""
-    before = busy()
+def speed_figures(before: str, repeats: int = 5) -> list[Figure]:
+    """Of the shipped starter at its own size, in a fresh data folder; drawn by the student where there is one. `before`: what `busy` said at the start."""
     with tempfile.TemporaryDirectory() as home:
         workshop = open_workshop(Settings(home=Path(home)), STARTER)
         model, desk = workshop.model("starter"), workshop.desk()
@@ -70,7 +69,7 @@ def speed_figures(repeats: int = 5) -> list[Figure]:
             return credentials.sign(png, credentials.manifest(picture.id, recipe.prompt, recipe.document(), shares, {}), desk.studio)
 
         sealed = median_s(seal, repeats)
-    size = f"{recipe.width}×{recipe.height}, {before}"
+    size = f"{recipe.width}×{recipe.height}, {recipe.dtype}, {before}"
     return [
         Figure("a picture, warm, sealed and stored", one, "s", 1.0, True, note=f"{recipe.steps} steps{' of the student' if recipe.student else ''}, {size}"),
         Figure("a grid of four", four, "s", 2.5, True, note=size),
