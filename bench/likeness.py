@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from tribute.diffusion.likeness import Likeness
 from tribute.diffusion.recipes import load_pictures
-from tribute.provenance.copies import CopyIndex
+from tribute.provenance.copies import CopyIndex, looks
 from tribute.records import Work
 from tribute.store.database import documents
 from tribute.store.schema import works as works_table
@@ -56,7 +56,7 @@ def main(home: Path, file: Path, count: int) -> None:
         similarity_QN = likeness.similarities(changed)
         own_Q = similarity_QN[torch.arange(count), torch.from_numpy(at)]
         rank_Q = (similarity_QN > own_Q[:, None]).sum(1)
-        seen_Q = torch.tensor([bool(CopyIndex([np.asarray(one)]).nearest(two).is_copy) for one, two in zip(pictures, changed, strict=True)])
+        seen_Q = torch.tensor([bool(CopyIndex(looks(np.asarray(one))).nearest(two).is_copy) for one, two in zip(pictures, changed, strict=True)])
         told = [float(part.float().mean()) for part in (rank_Q == 0, rank_Q < CANDIDATES, own_Q >= SURE, (rank_Q < CANDIDATES) & (seen_Q | (own_Q >= SURE)))]
         print(f"| {name} | " + " | ".join(f"{part:.1%}" for part in told) + " |")
         if name == "as it is":
@@ -64,7 +64,9 @@ def main(home: Path, file: Path, count: int) -> None:
             nearest_QK = similarity_QN.masked_fill(~others_QN, -1).topk(CANDIDATES, dim=1)
     nearest_Q = nearest_QK.values[:, 0]
     alike = [
-        CopyIndex(load_pictures([everything[one] for one in row], workshop.blobs.get)).nearest(np.asarray(picture)).is_copy
+        CopyIndex([look for one in load_pictures([everything[one] for one in row], workshop.blobs.get) for look in looks(one)])
+        .nearest(np.asarray(picture))
+        .is_copy
         for row, picture in zip(nearest_QK.indices.tolist(), pictures, strict=True)
     ]
     print(f"\nnearest work of another artist: median {float(nearest_Q.median()):.3f}, 99th percentile {float(nearest_Q.quantile(0.99)):.3f}; ", end="")

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from tribute.collection.consent import allows, in_force
 from tribute.collection.picture import open_picture
 from tribute.collection.starter import SOURCES
-from tribute.provenance.copies import THRESHOLD, CopyIndex
+from tribute.provenance.copies import THRESHOLD, CopyIndex, looks
 from tribute.records import Artist, NotAllowed, NotInstalled, Work
 from tribute.store.database import get
 from tribute.store.schema import artists, works
@@ -76,9 +76,10 @@ def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[
     found = found[:count]
     there = [one for one in found if one["shown"]]
     if there:
-        copies = CopyIndex([_small(workshop.blobs.get(one["work"].picture_sha256)) for one in there]).similarities(pixels_HWC) >= THRESHOLD
-        for one, is_copy in zip(there, copies.tolist(), strict=True):
-            one["sure"] = one["sure"] or is_copy
+        seen = [looks(_small(workshop.blobs.get(one["work"].picture_sha256))) for one in there]
+        best = CopyIndex([look for some in seen for look in some]).similarities(pixels_HWC).reshape(len(seen), -1).max(1)
+        for one, similarity in zip(there, best.tolist(), strict=True):
+            one["sure"] = one["sure"] or similarity >= THRESHOLD
     return sorted(found, key=lambda one: not one["sure"])
 
 
