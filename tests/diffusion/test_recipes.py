@@ -23,6 +23,6 @@ def test_a_style_learns_everyday_things_more_often_and_longer_the_more_things_it
 
     weights, steps = style()
     assert weights.tolist() == [8.0] + [1.0] * (len(works) - 1)
-    assert steps == 100  # the least: of so few things it would be five
+    assert steps == recipes.STYLE.steps // 10  # the least: of so few things it would be fewer
     monkeypatch.setattr(recipes, "STYLE_CONCEPTS", 10)
-    assert style()[1] == 600 * len(works) // 10
+    assert style()[1] == recipes.STYLE.steps * len(works) // 10

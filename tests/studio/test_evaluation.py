@@ -145,3 +145,15 @@ def test_the_page_shows_every_figure_and_escapes_what_it_is_told():
     assert shown(0.1234, "") == "12.3%"
     assert shown(1.25, "s") == "1.25 s"
     assert json.loads(json.dumps(figures[0].document()))["met"] is False
+
+
+def test_bare_names_are_asked_for_and_their_tries_are_judged(material, judges):
+    pairs = material.pairs(held=False)
+    trials = ask_for.plain_trials(pairs, material.labels(), 4, 1)
+    assert [trial.prompt.isascii() for trial in trials] == [True, False, True, False]
+    assert len({trial.concept for trial in trials}) == 4
+    right = [(trial, drawn_by("noto", int(trial.concept.split("-")[1]), 1)) for trial in trials]
+    blind = [(trial, flat_art(128, 999)) for trial in trials]
+    once, best, of_pairs = measure.tries_figures(judges, blind, right, right, 4)
+    assert once.value < 0.5 < best.value == of_pairs.value
+    assert "best of 4" in best.name

@@ -149,3 +149,13 @@ def test_a_picture_that_is_a_near_copy_of_a_work_says_so_on_its_page(visits, hou
         assert work.title in page
         assert ("near copy" in page) == (seed == 82)
     assert "几乎相同" in mei.get(leans, headers={"accept-language": "zh"}).text
+
+
+def test_a_wish_without_a_seed_is_the_best_of_several_tries(house):
+    assert house.wish("a fox").tries == 4
+    assert house.wish("a fox", tries=2).tries == 2
+    for once in ("a fox --seed 7", "a fox --no grass"):
+        assert house.wish(once).tries == 1
+    near = house.wish("a fox --chaos 20", count=4)
+    assert (near.tries, near.variation_seed) == (1, (near.seed + 1) % 2**32)
+    assert house.wish("a fox", seed=3).tries == 1

@@ -10,13 +10,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, select
 
-from tribute.commission.asking import STUDENT_STEPS, Ask, artist_names, check_ask, consented_styles, larger, owners_of, price_of, recipes_of
+from tribute.commission.asking import STUDENT_STEPS, TRIES, Ask, artist_names, check_ask, consented_styles, larger, owners_of, price_of, recipes_of, unseeded
 from tribute.commission.crediting import PENDING, Views, credited, pending_pictures, play, work_off
+from tribute.create.choose import best_of, can_choose
 from tribute.create.edit import outside_kept
 from tribute.create.sample import Progress, enlarged, pixel_hash
 from tribute.create.trace import trace
@@ -36,8 +38,8 @@ from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
-    "PLAYERS_MAX", "STUDENT_STEPS", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "owners_of",
-    "pending_pictures", "play", "recipes_of", "vouched", "work_off",
+    "PLAYERS_MAX", "STUDENT_STEPS", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "owners_of",
+    "pending_pictures", "play", "recipes_of", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 
 
@@ -67,9 +69,12 @@ def commission(
         names = artist_names(connection, found)
         price = price_of(desk.price, connection, relied)
         owners = owners_of(connection, found)
-    recipes = recipes_of(ask, model, found)
+    recipes, drawn = recipes_of(ask, model, found), None
     told("drawing")
-    games = play(model, recipes, owners, desk.blobs.get, progress, watch)
+    if ask.tries > 1 and can_choose(model):
+        recipes, drawn = best_of(model, recipes, ask.tries, desk.blobs.get, progress, partial(watch, 0) if watch else None)
+        progress = watch = None  # told already
+    games = play(model, recipes, owners, desk.blobs.get, progress, watch, drawn)
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made, artist_of = [], {style.name: style.artist_id for style in found}
     for number, recipe, game in zip((at for at in range(ask.count) if at not in ask.skip), recipes, games, strict=True):

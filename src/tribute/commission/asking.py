@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force, terms_in_force
@@ -20,10 +21,11 @@ from tribute.store.schema import artists, styles
 
 STUDENT_STEPS = 8
 FULL_STEPS, FULL_GUIDANCE = 24, 4.0
+TRIES = 4  # of each picture, where nobody asks for a seed of their own
 
 
 class Ask(Record):
-    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ...
+    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ..., or each the best of `tries` seeds in a row.
 
     The few-step student draws where the model has one, unless `full`, steps, guidance or a negative prompt (which needs guidance)
     are given. What is left out is the model's own.
@@ -34,6 +36,7 @@ class Ask(Record):
     styles: tuple[StyleUse, ...] = ()
     seed: int = Field(ge=0, le=2**32 - 1)
     count: int = Field(default=1, ge=1, le=16)
+    tries: int = Field(default=1, ge=1, le=8)  # drawn for each picture; what is most like the words is kept, where the model can tell
     full: bool = False
     steps: int | None = Field(default=None, ge=1, le=150)
     guidance: float | None = Field(default=None, ge=1.0, le=30.0)
@@ -47,6 +50,18 @@ class Ask(Record):
     mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     model: str = ""  # one of the studio's; by default its own
     skip: tuple[int, ...] = ()  # numbers of pictures, from 0, that are there already
+
+    @model_validator(mode="after")
+    def _tries_from_words(self) -> Self:
+        if self.tries > 1 and (self.source_sha256 or self.variation_strength > 0):
+            raise ValueError("tries are for pictures drawn from words alone, neither over another picture nor near a seed; leave them out")
+        return self
+
+
+def unseeded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The seed of an ask that gives none, and `TRIES` of each picture where the student draws it from words alone."""
+    slow_or_near = ("full", "steps", "guidance", "negative_prompt", "source_sha256", "variation_strength")
+    return {"seed": secrets.randbelow(2**32), "tries": fields.get("tries") or (1 if any(fields.get(name) for name in slow_or_near) else TRIES)}
 
 
 def allowed_styles(connection: Connection, wanted: Sequence[StyleUse]) -> tuple[list[Style], list[Consent]]:
@@ -122,7 +137,7 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     edit: dict[str, Any] = {"source_sha256": ask.source_sha256, "strength": ask.strength, "mask_sha256": ask.mask_sha256} if ask.source_sha256 else {}
     return [
         Recipe(
-            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=ask.seed if varied else (ask.seed + at) % 2**32, **edit,
+            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=ask.seed if varied else (ask.seed + at * ask.tries) % 2**32, **edit,
             variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength if varied else 0.0,
             steps=steps, guidance=guidance, width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),

@@ -28,9 +28,12 @@ Views = Callable[[int, int, int, Callable[[], np.ndarray]], None]  # (first pict
 
 def play(
     model: Model, recipes: Sequence[Recipe], owners: Mapping[str, str], read: Callable[[str], bytes], progress: Progress | None = None,
-    watch: Views | None = None,
+    watch: Views | None = None, drawn: Sequence[np.ndarray] | None = None,
 ) -> list[Game]:  # fmt: skip
-    """Draws each recipe's picture, before it is enlarged, and sets up its game. Up to PLAYERS_MAX artists all coalitions share its batch."""
+    """Draws each recipe's picture, before it is enlarged, and sets up its game. Up to PLAYERS_MAX artists all coalitions share its batch.
+
+    `drawn`: those pictures, where they are there already.
+    """
 
     def render(asked: Sequence[Recipe]) -> list[np.ndarray]:
         return sample(model, asked, read)
@@ -41,15 +44,18 @@ def play(
         steps = (lambda done, total: progress(at * total + done, several * total)) if progress else None
         return steps, (lambda done, total, look: watch(at, at * total + done, several * total, lambda: look()[:rows])) if watch else None
 
-    drawn = [as_drawn(recipe) for recipe in recipes]
-    if not any(recipe.styles for recipe in drawn):
-        return [Game(recipe, made_HWC, render) for recipe, made_HWC in zip(drawn, sample(model, drawn, read, *part(0, len(drawn))), strict=True)]
+    small = [as_drawn(recipe) for recipe in recipes]
+    if not any(recipe.styles for recipe in small):
+        made_NHWC = sample(model, small, read, *part(0, len(small))) if drawn is None else drawn
+        return [Game(recipe, made_HWC, render) for recipe, made_HWC in zip(small, made_NHWC, strict=True)]
     games = []
-    for at, recipe in enumerate(drawn):
+    for at, recipe in enumerate(small):
         styles_of = styles_by_owner(recipe, owners)
         smaller = coalitions(styles_of)[:-1] if len(styles_of) <= PLAYERS_MAX else []
-        together = [recipe, *(wearing(recipe, styles_of, some) for some in smaller)]
-        made = {one.hash: made_HWC for one, made_HWC in zip(together, sample(model, together, read, *part(at, 1)), strict=True)}
+        together = [*([recipe] if drawn is None else []), *(wearing(recipe, styles_of, some) for some in smaller)]
+        made = {one.hash: made_HWC for one, made_HWC in zip(together, sample(model, together, read, *part(at, 1)) if together else [], strict=True)}
+        if drawn is not None:
+            made[recipe.hash] = drawn[at]
 
         def known(asked: Sequence[Recipe], made: dict[str, np.ndarray] = made) -> list[np.ndarray]:
             return [made[one.hash] for one in asked] if all(one.hash in made for one in asked) else render(asked)

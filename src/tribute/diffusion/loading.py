@@ -47,7 +47,8 @@ def best_dtype(device: str) -> torch.dtype:
 class Model:
     """A resident pipeline. `multiple` is what width and height must be multiples of; `lock` is held while it draws.
 
-    `student` is the path of the adapter that draws in few steps, and `upscaler` doubles the side; None where the folder has none.
+    `student` is the path of the adapter that draws in few steps, and `upscaler` doubles the side, `towers` tell how like its words a picture
+    is; None where the folder has none.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Model:
     student: Path | None = None
     engine: Any = None  # what runs the denoiser instead of torch, or None
     upscaler: Any = None
+    towers: Any = None
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -260,6 +262,18 @@ def load_upscaler(folder: Path, device: str, dtype: torch.dtype) -> Any:
     return upscaler.to(device, memory_format=torch.channels_last).eval()
 
 
+def load_towers(folder: Path) -> Any:
+    """The two towers in a model's folder, in float32 and on the processor, or None where there are none. Raises Unreadable for damaged weights."""
+    if not folder.is_dir():
+        return None
+    from tribute.diffusion.towers import Towers
+
+    try:
+        return Towers.from_pretrained(folder, use_safetensors=True, local_files_only=True).float().eval()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise Unreadable(f"the towers in {folder} cannot be loaded: {str(error).splitlines()[0][:300]}") from error
+
+
 def load_model(name: str, device: str | None = None, dtype: torch.dtype | None = None, engine: str = "auto") -> Model:
     """Loads a pipeline to stay resident. `engine` is torch, openvino, or auto: OpenVINO where it is installed and gains.
 
@@ -312,4 +326,5 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         student=student if student.is_file() else None,
         engine=runner,
         upscaler=upscaler,
+        towers=load_towers(folder / "towers"),
     )

@@ -54,11 +54,11 @@ FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` f
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(
-    steps=1000, batch=96, learning_rate=5e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=500, seed=7, muon=True, bfloat16=True
+    steps=1800, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=8, muon=True, bfloat16=True
 )  # a seed a run: one that goes on from the last run sees other noise
-STYLE = Schedule(steps=600, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
-STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a sixth
-STUDENT = Schedule(steps=250, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
+STYLE = Schedule(steps=1000, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
+STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a tenth
+STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
@@ -292,7 +292,7 @@ def style(
     examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, 0, STYLE.seed, weights_N, name_hand=False)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
     drawn = len({work.concept for work in trained})
-    schedule = replace(STYLE, steps=max(STYLE.steps // 6, STYLE.steps * drawn // STYLE_CONCEPTS))
+    schedule = replace(STYLE, steps=max(STYLE.steps // 10, STYLE.steps * drawn // STYLE_CONCEPTS))
     return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from tribute.commission import PLAYERS_MAX, Ask, check_ask, keep, keep_all
+from tribute.commission import PLAYERS_MAX, Ask, check_ask, keep, keep_all, unseeded
 from tribute.create.prompt import Wish, read_wish
 from tribute.ledger.book import balance_micro, creator_account
 from tribute.records import Busy, Interrupted, InvalidInput, Pending, Picture, Unknown, utc_now
@@ -144,9 +143,13 @@ def ask_of(wish: Wish, easel: Easel, given: dict[str, Any]) -> Ask:
         fields["seed"] = wish.seed
     if wish.negative:
         fields["negative_prompt"] = ", ".join(filter(None, [fields.get("negative_prompt", ""), wish.negative]))
-    seed = fields.setdefault("seed", secrets.randbelow(2**32))
-    if wish.chaos is not None and fields.get("count", 1) > 1:
-        fields |= {"variation_seed": (int(seed) + 1) % 2**32, "variation_strength": max(0.01, wish.chaos / 100)}
+    chaos = wish.chaos if fields.get("count", 1) > 1 else None
+    if chaos is not None:
+        fields["variation_strength"] = max(0.01, chaos / 100)
+    if "seed" not in fields:
+        fields |= unseeded(fields)
+    if chaos is not None:
+        fields["variation_seed"] = (int(fields["seed"]) + 1) % 2**32
     if wish.ratio is not None and "width" not in fields:
         model = easel.model(fields.get("model", ""))
         fields |= sized(model, wish.ratio)

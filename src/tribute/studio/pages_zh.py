@@ -33,10 +33,11 @@ PAGES_ZH = {
     "Recipe and seal": "配方与封印", "Remix": "混编", "Remix: draw over it by other words": "混编：用别的话在它上面重画", "Report": "举报", "Reports": "举报",
     "Revoke": "撤销", "Search": "搜索", "Seed": "种子", "Set the price": "设定价格", "Settlement": "结算", "Shut out": "停用", "Sign in": "登录",
     "Sign out": "退出登录", "Sign up": "注册", "Sign up to keep it": "注册后即可保留", "Size": "尺寸", "Skip to the content": "跳到正文",
+    "So many are drawn, the one most like your words is kept; with a seed, one": "每张画这么多次，保留最符合描述的一次；给定种子时只画一次",
     "Something is down": "有部分停止工作", "Steps": "步数", "Strength": "强度", "Style weight": "风格权重", "Styles: whose hand draws it": "风格：由谁的手来画",
     "Take it back": "取消发布", "Terms": "条款", "Thank you": "谢谢", "The operator will look at it.": "运营者会查看。", "That did not work": "没有成功",
     "The first statement comes when a week is settled.": "一周结算后会有第一份结算单。", "The new one": "新密码", "The old one": "旧密码",
-    "The sealed file": "封印文件", "To be sure, write": "为确认，请输入", "Top up": "充值", "Upscale": "放大", "Vary a little": "小幅变化", "Vary a lot": "大幅变化",
+    "The sealed file": "封印文件", "To be sure, write": "为确认，请输入", "Top up": "充值", "Tries for each": "每张尝试次数", "Upscale": "放大", "Vary a little": "小幅变化", "Vary a lot": "大幅变化",
     "What is it for?": "用途", "What is wrong with it?": "有什么问题？", "What to do with it": "可以做什么", "Which word drew what?": "哪个词画了什么？",
     "Whose works the studio learned from, and what each allows. A use that is not allowed does not happen.":
         "工作室学习过谁的作品，以及每个人允许什么。不被允许的用途不会发生。",

@@ -52,6 +52,7 @@ class Wanted(BaseModel):
     negative_prompt: str = Field(default="", max_length=1000)
     count: int = Field(default=1, ge=1, le=9)
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    tries: int | None = Field(default=None, ge=1, le=8, description="Drawn for each picture, the one most like the words is kept; 4 where no seed is given")
     steps: int | None = Field(default=None, ge=1, le=150)
     guidance: float | None = Field(default=None, ge=1.0, le=30.0)
     width: int | None = Field(default=None, ge=8, le=2048)

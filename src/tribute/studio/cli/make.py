@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +30,7 @@ def create(
     style: Annotated[list[str] | None, typer.Option("--style", help="NAME or NAME:WEIGHT (0 to 2); repeat it to mix.")] = None,
     seed: Annotated[int | None, typer.Option(help="0 to 4294967295; drawn at random if not given.")] = None,
     count: Annotated[int, typer.Option(help="How many pictures, with seeds one apart.")] = 1,
+    tries: Annotated[int | None, typer.Option(help="Draw so many of each, 1 to 8, and keep the one most like the words; 4 where no seed is given.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Draw in all guided steps, not with the model's few-step student.")] = False,
     steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 150; 24 by default. Draws in full.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt, 1 to 30; 4 by default. Draws in full.")] = None,
@@ -44,6 +44,7 @@ def create(
     """Make pictures: sealed, credited, and stored."""
     import re
 
+    from tribute.commission import unseeded
     from tribute.records import InvalidInput
     from tribute.store.blobs import write_file
     from tribute.studio.wiring import open_workshop
@@ -51,8 +52,9 @@ def create(
     wide = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "256x256")
     if not wide:
         raise InvalidInput(f"size {size!r} is not WIDTHxHEIGHT; write it like 256x256")
-    given = {"negative_prompt": negative, "seed": secrets.randbelow(2**32) if seed is None else seed, "count": count}
-    given |= {"full": full, "steps": steps, "guidance": guidance, "enlarge": enlarge}
+    given: dict[str, Any] = {"negative_prompt": negative, "count": count, "full": full, "steps": steps, "guidance": guidance, "enlarge": enlarge}
+    given |= {"tries": tries} if tries else {}
+    given |= unseeded(given) if seed is None else {"seed": seed}
     given |= {"width": int(wide[1]), "height": int(wide[2])} if size else {}
     ask = _ask(prompt, style or [], given)
     if output.exists() and not output.is_dir():

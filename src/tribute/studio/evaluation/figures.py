@@ -130,6 +130,20 @@ def colour_figure(inside: Drawn, outside: Drawn) -> Figure:
     return Figure("dominant hue right", part_right([*known, *new]), "", 0.70, False, 1.0, 1 / 7, note, parts)
 
 
+def tries_figures(judges: Judges, once: Drawn, plain: Drawn, pairs: Drawn, tries: int) -> list[Figure]:
+    """What people get who give no seed: of so many tries the one that the towers find most like the words. The towers look through the same features
+    as the judge, so part of the gain may be their common taste."""
+    chance = 1 / len(judges.concept.names)
+    figures = []
+    for name, drawn, note in (
+        ("plain words, one try", once, f"{len(once)} of the commonest concepts by their bare names, both languages"),
+        (f"plain words, best of {tries}", plain, "the same, each the best of its tries, as drawn where no seed is given"),
+        (f"trained pairs, English, best of {tries}", pairs, f"{len(pairs)} pictures, one hand a concept"),
+    ):
+        figures.append(Figure(f"concept right, {name}", part_right(concepts_right(judges, drawn)), "", None, False, judges.concept_ceiling, chance, note))
+    return figures
+
+
 def synonym_figure(judges: Judges, otherwise: Drawn, plainly: Drawn) -> Figure:
     said, plain = part_right(concepts_right(judges, otherwise)), part_right(concepts_right(judges, plainly))
     note = f"{len(otherwise)} pictures of words that no caption holds, against {len(plainly)} of the plain word; a target only where that is above 5 points"

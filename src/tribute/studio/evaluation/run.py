@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from tribute.collection.starter import STYLES
-from tribute.commission import Ask, recipes_of
-from tribute.create.sample import sample
+from tribute.commission import TRIES, Ask, recipes_of
+from tribute.create.choose import best_of, can_choose
+from tribute.create.sample import enlarged, sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
 from tribute.diffusion.features import resized
 from tribute.diffusion.loading import Model
@@ -48,9 +49,10 @@ class Size:
     colours: int = 100
     portraits: int = 10
     full: int = 60  # of the trained pairs, drawn again in full without the student
+    plain: int = 100  # of the commonest concepts, asked for by their bare names
 
     def less(self, part: float) -> Size:
-        return Size(*(max(2, round(value * part)) for value in (self.concepts, self.held_pairs, self.colours, self.portraits, self.full)))
+        return Size(*(max(2, round(value * part)) for value in (self.concepts, self.held_pairs, self.colours, self.portraits, self.full, self.plain)))
 
 
 class Artist:
@@ -67,14 +69,20 @@ class Artist:
         asked = Ask(prompt=trial.prompt, styles=uses, seed=trial.seed, full=full)
         return recipes_of(asked, self.model, found)[0]
 
-    def draw(self, trials: Sequence[Trial], what: str, full: bool = False, batch: int = 24) -> Drawn:
+    def draw(self, trials: Sequence[Trial], what: str, full: bool = False, tries: int = 1, batch: int = 24) -> Drawn:
         from tqdm import tqdm
 
         known = sorted((trial for trial in trials if not trial.adapter or trial.adapter in self.styles), key=lambda trial: trial.adapter)
         drawn: list[tuple[Trial, np.ndarray]] = []
         for at in tqdm(range(0, len(known), batch), desc=what, mininterval=2.0):
             some = known[at : at + batch]
-            drawn += zip(some, sample(self.model, [self.recipe(trial, full) for trial in some], self.workshop.blobs.get), strict=True)
+            recipes = [self.recipe(trial, full) for trial in some]
+            if tries > 1:
+                recipes, small = best_of(self.model, recipes, tries, self.workshop.blobs.get)
+                made = [enlarged(self.model, recipe, small_HWC) for recipe, small_HWC in zip(recipes, small, strict=True)]
+            else:
+                made = sample(self.model, recipes, self.workshop.blobs.get)
+            drawn += zip(some, made, strict=True)
         return drawn
 
 
@@ -98,6 +106,11 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     held_en = artist.draw(ask_for.pair_trials(held, labels, 0, SEED), "held-out pairs, English")
     held_zh = artist.draw(ask_for.pair_trials(held, labels, 1, SEED), "held-out pairs, Chinese")
     in_full = artist.draw(ask_for.pair_trials(trained[:: max(1, len(trained) // size.full)][: size.full], labels, 0, SEED), "in full", full=True)
+    plain_trials = ask_for.plain_trials(trained, labels, size.plain, SEED)
+    tries = TRIES if can_choose(model) else 1
+    once = artist.draw(plain_trials, "plain words")
+    plain = artist.draw(plain_trials, f"plain words, best of {tries}", tries=tries)
+    best = artist.draw(ask_for.pair_trials(trained, labels, 0, SEED), f"trained pairs, best of {tries}", tries=tries)
     portraits = artist.draw(ask_for.portrait_trials(material, size.portraits, SEED), "portraits")
     colours = [artist.draw(some, "colours") for some in ask_for.colour_trials(known, size.colours, SEED)]
     words = [artist.draw(some, "synonyms") for some in ask_for.synonym_trials(known, SEED)]
@@ -109,6 +122,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         *measure.concept_figures(judges, english, chinese, held_en, held_zh),
         *measure.told_figures(judges, material, english, *decoded(material, model, everyday)),
         full_figure(judges, english, in_full),
+        *(measure.tries_figures(judges, once, plain, best, tries) if tries > 1 else []),
         measure.style_figure(judges, [*english, *portraits]),
         measure.style_through_figure(judges, material, *decoded(material, model, material.rows(work_held_out=True, styles=STYLES))),
         measure.colour_figure(*colours),
@@ -120,6 +134,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     sheets = {
         "trained pairs, English": english, "trained pairs, Chinese": chinese, "held-out pairs, English": held_en, "portraits": portraits,
         "colours": [*colours[0], *colours[1]], "synonyms": words[0], "in full": in_full,
+        "plain words, one try": once, f"plain words, best of {tries}": plain,
     }  # fmt: skip
     report = {
         "model": model.name, "model_sha256": model.sha256, "snapshot": model.snapshot, "torch": torch.__version__, "works": len(material.works),

@@ -54,6 +54,12 @@ def pair_trials(pairs: Sequence[tuple[str, str]], labels: dict[str, tuple[str, s
     return made
 
 
+def plain_trials(pairs: Sequence[tuple[str, str]], labels: dict[str, tuple[str, str]], count: int, seed: int) -> list[Trial]:
+    """The first `count` concepts by their bare label, English and Chinese in turn; seeds far enough apart for several tries of each."""
+    concepts = list(dict.fromkeys(concept for concept, _ in pairs))[:count]
+    return [Trial(labels[concept][at % 2], seed + 100 * at, concept=concept) for at, concept in enumerate(concepts)]
+
+
 def one_hand_each(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """One pair a concept, the hands taken in turn."""
     by_concept: dict[str, list[str]] = {}

@@ -85,13 +85,14 @@ async def create(
     prompt: Annotated[str, Form()] = "", style: Annotated[list[str] | None, Form()] = None, weight: Annotated[str, Form()] = "1",
     negative: Annotated[str, Form()] = "", seed: Annotated[str, Form()] = "", steps: Annotated[str, Form()] = "",
     guidance: Annotated[str, Form()] = "", size: Annotated[str, Form()] = "", count: Annotated[int, Form()] = GRID,
-    strength: Annotated[str, Form()] = "0.6", model: Annotated[str, Form()] = "", source: Annotated[UploadFile | None, File()] = None,
+    strength: Annotated[str, Form()] = "0.6", tries: Annotated[str, Form()] = "", model: Annotated[str, Form()] = "",
+    source: Annotated[UploadFile | None, File()] = None,
 ) -> Response:  # fmt: skip
     from starlette.concurrency import run_in_threadpool
 
     if count not in (1, GRID, 9):
         raise InvalidInput(f"{count} pictures cannot be asked for; give 1, {GRID} or 9")
-    numbers = {"seed": seed, "steps": steps, "guidance": guidance}
+    numbers = {"seed": seed, "steps": steps, "guidance": guidance, "tries": tries}
     fields: dict[str, Any] = {name: number(name, text) for name, text in numbers.items() if text.strip()}
     fields |= {"negative_prompt": negative, "count": count, "model": model}
     fields["styles"] = tuple(style_use(f"{name}:{weight}") for name in style or [] if name)
