@@ -59,7 +59,7 @@ DENOISER = Schedule(
 STYLE = Schedule(steps=1000, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
 STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a tenth
 STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
-TOWERS = Schedule(steps=1200, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
+TOWERS = Schedule(steps=1600, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
     "portrait of a person, brown hair, glasses", "蓝色的心", "猫脸", "一朵红色的花", "太阳", "汽车",
@@ -156,12 +156,16 @@ def text(run: Path, works: Sequence[Work], read: Read) -> None:
     model.save_pretrained(run / "text_encoder")
 
 
-def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None:
-    """Pictures and words in one space. `parts` holds tokenizer/ and text_encoder/."""
+def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands) -> None:
+    """Pictures, mirrored ones too, and words, with their hand and without, in one space. `parts` holds tokenizer/ and text_encoder/."""
     trained, _ = split(works)
     tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(parts / "text_encoder").float().eval()
-    said = [[*work.captions_en[:1], *work.captions_en[:3], *work.captions_zh[:1] * 2, *work.captions_zh[:3]] for work in trained]
+    said = []
+    for work in trained:
+        by_en, by_zh = hands.get(work.style, (work.style, work.style))
+        in_hand = [f"{work.captions_en[0]}, {by_en}", f"{work.captions_zh[0]}，{by_zh}"]
+        said.append([*work.captions_en[:1], *work.captions_en[:3], *work.captions_zh[:1] * 2, *work.captions_zh[:3], *in_hand * 2])
     row_of = {text: row for row, text in enumerate(dict.fromkeys(text for row in said for text in row))}
     called: dict[str, tuple[str, str]] = {}
     for work in trained:
@@ -173,9 +177,11 @@ def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path) -> None
         ids_NT = tokens_of(tokenizer, texts)
         return torch.cat([end_states(encoder, ids_NT[at : at + 256]) for at in range(0, len(ids_NT), 256)])
 
+    pictures_NHWC = load_pictures(trained, read)
+    seen_NF = features(np.concatenate([pictures_NHWC, pictures_NHWC[:, :, ::-1]])).pooled_NF
     train_towers(
-        run, features(load_pictures(trained, read)).pooled_NF, states(list(row_of)), [[row_of[text] for text in row] for row in said],
-        torch.tensor([concepts[work.concept] for work in trained]), [states(names) for names in zip(*called.values(), strict=True)],
+        run, seen_NF, states(list(row_of)), [[row_of[text] for text in row] for row in said] * 2,
+        torch.tensor([concepts[work.concept] for work in trained] * 2), [states(names) for names in zip(*called.values(), strict=True)],
         TOWERS, TowersConfig(),
     ).save_pretrained(run / "towers")  # fmt: skip
 

@@ -84,7 +84,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
     elif stage == "decoder":
         recipes.decoder(runs / "decoder", works, read, parts=parts, vae=runs / "autoencoder" / "vae", base=runs / "denoiser")
     elif stage == "towers":
-        recipes.towers(runs / "towers", works, read, parts=parts)
+        recipes.towers(runs / "towers", works, read, parts=parts, hands=HANDS)
     elif stage == "student":
         base = runs / "denoiser"
         adapters = {name: runs / f"style-{name}" / recipes.ADAPTER for name in STYLES}
