@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from tribute.commission import Ask, recipes_of
 from tribute.create.sample import check_size, pixel_hash, sample
 from tribute.diffusion.denoiser import build_scheduler
 from tribute.records import InvalidInput, InvalidPrompt, Recipe
@@ -51,3 +52,20 @@ def test_the_starters_scheduler_reproduces_an_analytic_gaussian():
         x = scheduler.step(a * noise - b * clean, t, x).prev_sample
     assert float(x.mean()) == pytest.approx(mu, abs=0.01)
     assert float(x.std()) == pytest.approx(s, abs=0.01)
+
+
+def test_guidance_is_rescaled_where_the_noisiest_step_holds_no_signal(bench):
+    """Told by the scheduler, recorded in the recipe, and drawn as diffusers' own pipeline draws it."""
+    plain = Ask(prompt="a blue heart", seed=1, steps=3, width=64, height=64)
+    assert recipes_of(plain, bench.model, [])[0].guidance_rescale == 0.0
+    bench.model.pipeline.scheduler = build_scheduler()
+    (asked,) = recipes_of(plain, bench.model, [])
+    assert asked.guidance_rescale == 0.7
+    assert recipes_of(plain.model_copy(update={"guidance": 1.0}), bench.model, [])[0].guidance_rescale == 0.0  # nothing is guided
+    assert recipes_of(plain.model_copy(update={"source_sha256": "0" * 64}), bench.model, [])[0].guidance_rescale == 0.0
+    (made,) = sample(bench.model, [asked], None)
+    same = {"width": 64, "height": 64, "num_inference_steps": 3, "guidance_scale": 4.0, "guidance_rescale": 0.7, "output_type": "np"}
+    with torch.inference_mode():
+        stock = bench.model.pipeline("a blue heart", negative_prompt="", generator=torch.Generator().manual_seed(1), **same).images[0]
+    assert np.abs(made.astype(int) - (stock * 255).round()).max() <= 1
+    assert pixel_hash(made) != pixel_hash(sample(bench.model, [asked.model_copy(update={"guidance_rescale": 0.0})], None)[0])

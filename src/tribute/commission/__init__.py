@@ -16,7 +16,20 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, select
 
-from tribute.commission.asking import STUDENT_STEPS, TRIES, Ask, artist_names, check_ask, consented_styles, larger, owners_of, price_of, recipes_of, unseeded
+from tribute.commission.asking import (
+    STUDENT_STEPS,
+    TRIES,
+    Ask,
+    artist_names,
+    check_ask,
+    consented_styles,
+    larger,
+    owners_of,
+    price_of,
+    recipes_of,
+    steps_of,
+    unseeded,
+)  # fmt: skip
 from tribute.commission.crediting import PENDING, Views, credited, pending_pictures, play, work_off
 from tribute.create.choose import best_of, can_choose
 from tribute.create.edit import outside_kept
@@ -39,7 +52,7 @@ from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
     "PLAYERS_MAX", "STUDENT_STEPS", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "owners_of",
-    "pending_pictures", "play", "recipes_of", "unseeded", "vouched", "work_off",
+    "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 
 

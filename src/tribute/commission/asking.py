@@ -21,6 +21,7 @@ from tribute.store.schema import artists, styles
 
 STUDENT_STEPS = 8
 FULL_STEPS, FULL_GUIDANCE = 24, 4.0
+RESCALE = 0.7  # of guidance, where the noisiest step holds no signal: without it colours burn (Lin et al. 2023, arXiv:2305.08891, section 3.4)
 TRIES = 4  # of each picture, where nobody asks for a seed of their own
 
 
@@ -40,6 +41,7 @@ class Ask(Record):
     full: bool = False
     steps: int | None = Field(default=None, ge=1, le=150)
     guidance: float | None = Field(default=None, ge=1.0, le=30.0)
+    guidance_rescale: float | None = Field(default=None, ge=0.0, le=1.0)
     enlarge: Literal[1, 2, 4, 8] | None = None
     width: int | None = Field(default=None, ge=8, le=2048)
     height: int | None = Field(default=None, ge=8, le=2048)
@@ -134,12 +136,16 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
     varied = ask.variation_strength > 0 and not ask.source_sha256  # what is drawn over begins from its source
+    rescale = ask.guidance_rescale
+    if rescale is None:
+        rescale = RESCALE if model.pipeline.scheduler.config.get("rescale_betas_zero_snr") else 0.0
     edit: dict[str, Any] = {"source_sha256": ask.source_sha256, "strength": ask.strength, "mask_sha256": ask.mask_sha256} if ask.source_sha256 else {}
     return [
         Recipe(
             prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=ask.seed if varied else (ask.seed + at * ask.tries) % 2**32, **edit,
             variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength if varied else 0.0,
-            steps=steps, guidance=guidance, width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
+            steps=steps, guidance=guidance, guidance_rescale=rescale if guidance > 1 and not ask.source_sha256 else 0.0,
+            width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
             engine=model.engine_name,
         )
@@ -148,13 +154,19 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     ]  # fmt: skip
 
 
+def steps_of(recipe: Recipe) -> dict[str, Any]:
+    """The fields of an ask that is drawn in the same steps as `recipe`."""
+    if recipe.student:
+        return {}
+    return {"full": True, "steps": recipe.steps, "guidance": recipe.guidance, "guidance_rescale": recipe.guidance_rescale}
+
+
 def larger(picture: Picture, times: int) -> Ask:
     """The ask for the same picture, drawn alike and enlarged `times` (2, 4 or 8) more. Raises InvalidInput beyond eight times in all."""
     recipe = picture.recipe
     if times not in (2, 4, 8) or recipe.enlarge * times not in (2, 4, 8):
         raise InvalidInput(f"a picture enlarged {recipe.enlarge} times cannot be enlarged {times} times more; give 2, 4 or 8, eight in all")
-    exact: dict[str, Any] = {} if recipe.student else {"full": True, "steps": recipe.steps, "guidance": recipe.guidance}
     same = ("prompt", "negative_prompt", "styles", "seed", "variation_seed", "variation_strength", "source_sha256", "strength", "mask_sha256")
     kept = {name: getattr(recipe, name) for name in same}
     size = {"width": recipe.width * times, "height": recipe.height * times, "enlarge": recipe.enlarge * times}
-    return Ask.model_validate({**kept, **exact, **size})
+    return Ask.model_validate({**kept, **steps_of(recipe), **size})

@@ -88,6 +88,8 @@ def _draw(model: Model, recipes: Sequence[Recipe], read: Any, progress: Progress
     generators = [torch.Generator("cpu").manual_seed(recipe.seed) for recipe in recipes]
     asked: dict[str, Any] = {"width": first.width // first.enlarge, "height": first.height // first.enlarge}
     pipeline = model.pipeline
+    if first.guidance_rescale > 0:
+        asked["guidance_rescale"] = first.guidance_rescale  # drawing over a picture knows none
     if first.source_sha256:
         pipeline, asked, blend = drawn_over(model, recipes, read)
     elif first.variation_strength > 0:

@@ -218,6 +218,7 @@ class Recipe(Record):
     seed: int = Field(ge=0, le=2**32 - 1)
     steps: int = Field(ge=1, le=150)
     guidance: float = Field(ge=1.0, le=30.0)
+    guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)  # how far what is guided is brought back to the spread of what is told
     width: int = Field(ge=8, le=2048)
     height: int = Field(ge=8, le=2048)
     enlarge: Literal[1, 2, 4, 8] = 1  # width and height are those of the picture; it is drawn this many times smaller
