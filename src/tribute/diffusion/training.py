@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -243,7 +244,8 @@ def train(
     average = Average(parameters, schedule.ema_half_life)
     start = _restore(run, parameters, average, optimiser)
     saved_at = logged_at = time.monotonic()
-    recent: list[float] = []
+    recent: deque[float] = deque(maxlen=25)  # losses: the last line, too, is of as many steps as the others
+    logged = start
     line: dict[str, Any] = {"step": start, "loss": math.nan}
     bar = _progress(range(start, schedule.steps), schedule.steps, start, run.name)
     for step in bar:
@@ -259,12 +261,12 @@ def train(
         done = step + 1
         if done % 25 == 0 or done == schedule.steps:
             now = time.monotonic()
-            rate = len(recent) * schedule.batch / max(1e-9, now - logged_at)
+            rate = (done - logged) * schedule.batch / max(1e-9, now - logged_at)
             line = {"step": done, "loss": round(sum(recent) / len(recent), 5), "per_s": round(rate, 1)}
             with (run / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
             bar.set_postfix(loss=line["loss"])
-            recent, logged_at = [], now
+            logged, logged_at = done, now
         if time.monotonic() - saved_at > schedule.save_every_s or done == schedule.steps:
             _save(run, parameters, average, optimiser, done)
             saved_at = time.monotonic()
