@@ -1,6 +1,6 @@
 """Every page of the studio in both languages, light and dark, as WebP files.
 
-python examples/screenshots.py docs/studio [--home HOME]      HOME: a data folder with the works' pictures, which are then shown too
+python -m examples.screenshots docs/studio [--home HOME]      HOME: a data folder with the works' pictures, which are then shown too
 
 Starts the studio with accounts on a fresh data folder, draws, keeps, publishes and settles with the starter model, and looks at each page in Chromium.
 """
@@ -32,7 +32,7 @@ from tribute.studio.wiring import Settings, open_workshop
 
 PASSWORD = secrets.token_hex(8)
 PROMPTS = (
-    ("a blue heart <style:micah:0.8> <style:openmoji:0.6>", 11), ("cat face <style:twemoji:0.7>", 3), ("蓝色的心 <style:twemoji:0.7>", 5),
+    ("an umbrella <style:openmoji:0.7> <style:twemoji:0.5>", 11), ("cat face <style:twemoji:0.7>", 3), ("蓝色的心 <style:twemoji:0.7>", 5),
     ("a red umbrella", 8), ("portrait of a person with brown hair <style:micah:0.9>", 4), ("a yellow star <style:openmoji:0.5>", 6),
 )  # fmt: skip
 
