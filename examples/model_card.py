@@ -60,10 +60,12 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 ## Limits
 
-- It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, bears, buses, bicycles, rockets, fish, umbrellas, faces. Most of
-  its 1,500 concepts cannot be told, and the judge names three in ten of the commonest right in a hand that was asked for; of bare names half, and of the best of four tries six in ten.
-- It has learned by heart: more than one picture in three of a concept in a hand that it knows is a near copy of a work (of Fluent's, seven in ten), and one in eight of
-  pairs that it has not seen. The studio's page of a picture says so where the works' pictures are in its store; do not sell copies as new.
+- It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, bears, buses, bicycles, rockets, fish, umbrellas, faces.
+  Most of its 1,500 concepts cannot be told. The judge names three in ten of the commonest right in a hand that was asked for, half of their bare
+  names, and six in ten where the best of four tries is kept.
+- It has learned by heart: more than one picture in three of a concept in a hand that it knows is a near copy of a work (of Fluent's, seven in
+  ten), and one in eight of pairs that it has not seen. The studio's page of a picture says so where the works' pictures are in its store; do not
+  sell copies as new.
 - The avatar styles have seen portraits only, and make a portrait of most other subjects; adventurer and croodles cannot be told by their manner.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes eight steps for twenty-four guided ones and loses shapes, faces in the avatar styles most; `--full` draws with the model itself.
