@@ -68,6 +68,16 @@ def test_a_picture_that_was_chosen_is_the_picture_of_its_seed(towered):
     assert all(abs(shares[0][party] - shares[1][party]) < 5_000 for party in shares[0])
 
 
+def test_the_coalitions_of_what_was_chosen_are_told_step_by_step(towered):
+    """A worker hears of a cancelled job by its progress, so no part of the drawing may go without."""
+    said = []
+    asked = ask("ada", "bo", count=2, tries=4)
+    commission(towered.desk, towered.model, asked, lambda done, total: said.append((done, total)), said.append)
+    drawing, crediting = said.index("drawing"), said.index("crediting")
+    assert said[drawing + 1 : crediting] == [(done, 4) for done in range(1, 5)]  # two batches of four tries, two steps each
+    assert said[crediting + 1 : crediting + 5] == [(done, 4) for done in range(1, 5)]  # two pictures' coalitions
+
+
 def test_what_is_there_already_is_not_drawn_and_the_rest_are_the_same(towered):
     whole = commission(towered.desk, towered.model, ask(count=3, tries=2))
     (last,) = commission(towered.desk, towered.model, ask(count=3, tries=2, skip=(0, 1)))

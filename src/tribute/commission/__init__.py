@@ -29,7 +29,7 @@ from tribute.commission.asking import (
     recipes_of,
     steps_of,
     unseeded,
-)  # fmt: skip
+)
 from tribute.commission.crediting import PENDING, Views, credited, pending_pictures, play, work_off
 from tribute.create.choose import best_of, can_choose
 from tribute.create.edit import outside_kept
@@ -86,7 +86,8 @@ def commission(
     told("drawing")
     if ask.tries > 1 and can_choose(model):
         recipes, drawn = best_of(model, recipes, ask.tries, desk.blobs.get, progress, partial(watch, 0) if watch else None)
-        progress = watch = None  # told already
+        watch = None  # what is left to draw are the coalitions
+        told("crediting")
     games = play(model, recipes, owners, desk.blobs.get, progress, watch, drawn)
     consents = tuple(sorted({consent.hash for consent in relied} | set(Snapshot.model_validate_json(base).consents if base else ())))
     made, artist_of = [], {style.name: style.artist_id for style in found}

@@ -29,7 +29,7 @@ def create(
     prompt: Annotated[str, typer.Argument(help="What the picture should show, in English or Chinese; <style:NAME:WEIGHT> names styles.")],
     style: Annotated[list[str] | None, typer.Option("--style", help="NAME or NAME:WEIGHT (0 to 2); repeat it to mix.")] = None,
     seed: Annotated[int | None, typer.Option(help="0 to 4294967295; drawn at random if not given.")] = None,
-    count: Annotated[int, typer.Option(help="How many pictures, with seeds one apart.")] = 1,
+    count: Annotated[int, typer.Option(help="How many pictures, with seeds one apart, or as many as there are tries.")] = 1,
     tries: Annotated[int | None, typer.Option(help="Draw so many of each, 1 to 8, and keep the one most like the words; 4 where no seed is given.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Draw in all guided steps, not with the model's few-step student.")] = False,
     steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 150; 24 by default. Draws in full.")] = None,

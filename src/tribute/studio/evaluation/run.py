@@ -108,9 +108,13 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     in_full = artist.draw(ask_for.pair_trials(trained[:: max(1, len(trained) // size.full)][: size.full], labels, 0, SEED), "in full", full=True)
     plain_trials = ask_for.plain_trials(trained, labels, size.plain, SEED)
     tries = TRIES if can_choose(model) else 1
-    once = artist.draw(plain_trials, "plain words")
-    plain = artist.draw(plain_trials, f"plain words, best of {tries}", tries=tries)
-    best = artist.draw(ask_for.pair_trials(trained, labels, 0, SEED), f"trained pairs, best of {tries}", tries=tries)
+    once: Drawn = []
+    plain: Drawn = []
+    best: Drawn = []
+    if tries > 1:
+        once = artist.draw(plain_trials, "plain words")
+        plain = artist.draw(plain_trials, f"plain words, best of {tries}", tries=tries)
+        best = artist.draw(ask_for.pair_trials(trained, labels, 0, SEED), f"trained pairs, best of {tries}", tries=tries)
     portraits = artist.draw(ask_for.portrait_trials(material, size.portraits, SEED), "portraits")
     colours = [artist.draw(some, "colours") for some in ask_for.colour_trials(known, size.colours, SEED)]
     words = [artist.draw(some, "synonyms") for some in ask_for.synonym_trials(known, SEED)]
