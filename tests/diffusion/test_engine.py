@@ -27,11 +27,11 @@ def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_pa
     drawn = [sample(model, asked, blobs.__getitem__) for model in (plain, fast)]
     assert far(*drawn) <= 1
     assert far(drawn[1][:2], drawn[1][2:4]) > 3  # the adapter is seen at all
-    assert far(drawn[1][:2], drawn[1][-2:]) == 0  # and goes without a trace
-    assert len(list(tmp_path.rglob("*.xml"))) == 2  # with and without a side branch
+    assert far(drawn[1][:2], drawn[1][-2:]) <= 1  # and goes without a trace: the rest is the decoder's rounding in float32
+    assert len(list(tmp_path.rglob("*.xml"))) == 3  # the decoder, and the base with and without a side branch
     again = load_model(str(bench.folder), engine="openvino", dtype=torch.float32)  # reads what was traced before
     assert far(sample(again, asked[2:4], blobs.__getitem__), drawn[1][2:4]) <= 1
-    assert len(list(tmp_path.rglob("*.xml"))) == 2
+    assert len(list(tmp_path.rglob("*.xml"))) == 3
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -44,6 +44,26 @@ def test_rows_that_wear_different_styles_share_a_batch(bench, engine, tmp_path, 
     together = sample(model, asked, lambda _: data)
     assert far(together, [sample(model, [one], lambda _: data)[0] for one in asked]) <= 1
     assert far(together[:1], together[1:2]) > 3
+
+
+@pytest.mark.parametrize("size", [{}, {"width": 96}])
+def test_pictures_are_the_same_in_batches_of_every_size(bench, size, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plain, fast = (load_model(str(bench.folder), engine=engine, dtype=torch.float32) for engine in ("torch", "openvino"))
+    wanted = [sample(plain, [recipe(plain, seed=seed, **size)], None)[0] for seed in range(7)]
+    for count in (1, 2, 3, 7):
+        made = sample(fast, [recipe(fast, seed=seed, **size) for seed in range(count)], None)
+        assert far(made, wanted[:count]) <= 1
+
+
+def test_nothing_stays_in_the_pipeline_while_torch_draws(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = load_model(str(bench.folder), engine="openvino")
+    sample(model, [recipe(model)], None)
+    parts = (model.pipeline.vae.__dict__, model.pipeline.unet.__dict__)
+    assert ["decode" in parts[0], "forward" in parts[1]] == [True, True]
+    with model.in_torch():
+        assert ["decode" in parts[0], "forward" in parts[1]] == [False, False]
 
 
 def test_attention_is_read_in_torch_and_the_engine_comes_back(bench, tmp_path, monkeypatch):
@@ -67,6 +87,6 @@ def test_nothing_reports_its_use_over_the_network():
     import subprocess
     import sys
 
-    look = "from tribute.diffusion.engine import import_openvino; import_openvino(); import sys, openvino.tools.ovc; print(sys.modules['openvino_telemetry'])"
+    look = "from tribute.diffusion.compiled import import_openvino; import_openvino(); import sys, openvino.tools.ovc; print(sys.modules['openvino_telemetry'])"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
     assert done.stdout.strip() == "None", done.stderr[-500:]

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, update
 
 from tribute.collection.consent import allows, in_force, record_consent
 from tribute.collection.starter import SOURCES
-from tribute.records import USES, Artist, Consent, InvalidManifest, NotAllowed, Picture, Snapshot, Style, Work, canonical, utc_now
+from tribute.records import USES, Artist, Consent, InvalidManifest, NotAllowed, Picture, Snapshot, Style, Work, canonical, sha256, utc_now
 from tribute.store.blobs import Blobs
 from tribute.store.database import Database, documents, get, insert_new, moment
 from tribute.store.schema import artists, consents, pictures, snapshots, styles, works
@@ -38,10 +38,9 @@ def put_artists(connection: Connection, found: Iterable[Artist]) -> None:
 
 def put_works(connection: Connection, found: Iterable[Work]) -> None:
     rows = [
-        {"hash": work.hash, "picture_sha256": work.picture_sha256, "artist_id": work.artist_id, "style": work.style,
-         "document": canonical(work.document()).decode()}
-        for work in found
-    ]  # fmt: skip
+        {"hash": sha256(said), "picture_sha256": work.picture_sha256, "artist_id": work.artist_id, "style": work.style, "document": said.decode()}
+        for work, said in ((work, canonical(work.document())) for work in found)
+    ]
     insert_new(connection, works, rows)
 
 

@@ -63,7 +63,8 @@ class Ask(Record):
 def unseeded(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The seed of an ask that gives none, and `TRIES` of each picture where the student draws it from words alone."""
     slow_or_near = ("full", "steps", "guidance", "negative_prompt", "source_sha256", "variation_strength")
-    return {"seed": secrets.randbelow(2**32), "tries": fields.get("tries") or (1 if any(fields.get(name) for name in slow_or_near) else TRIES)}
+    tries = fields.get("tries")
+    return {"seed": secrets.randbelow(2**32), "tries": tries if tries is not None else 1 if any(fields.get(name) for name in slow_or_near) else TRIES}
 
 
 def allowed_styles(connection: Connection, wanted: Sequence[StyleUse]) -> tuple[list[Style], list[Consent]]:

@@ -1,9 +1,9 @@
-"""The denoiser in OpenVINO, with adapters switched in and out without compiling anything again.
+"""The denoiser and the decoder in OpenVINO, with adapters switched in and out without compiling anything again.
 
 What a picture wears runs beside the base's own weights, which stay constants: y = W x + B (s ⊙ A x), where A and B are the ranks of all
 worn adapters together and s has a factor for each row of the batch and each rank. A, B and s are inputs, so pictures that wear
 different styles share a batch, and nobody's adapter touches another's row. The few-step student, which all rows wear, is added to W.
-Each width of the side branch (a multiple of RANKS, none where nothing is worn) is compiled once, when it is first needed. Measured
+Each width of the side branch (a multiple of RANKS, none where nothing is worn) is compiled when it is first needed. Measured
 by `python bench/create.py`; torch does the rest, and everything where OpenVINO is not installed.
 
 Axes: B batch, C latent channels, H height, W width, T tokens, D text width, R ranks.
@@ -12,9 +12,6 @@ Axes: B batch, C latent channels, H height, W width, T tokens, D text width, R r
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from tribute.diffusion.adapters import StyleConfig
+from tribute.diffusion.compiled import Kept, Networks, cache_folder, import_openvino, trace, weights_digest
 
 LARGEST = 100_000_000  # parameters; above it a second copy of the network costs more than it saves
 RANKS = 32
-KEPT = 8  # networks on disk: a base with and without its student, a few widths each
 
 
 class _Sided(nn.Module):
@@ -78,15 +75,6 @@ class _Plain(nn.Module):
         return made
 
 
-def import_openvino() -> Any:
-    """The library, without the part of it that reports its use over the network. Raises ImportError where it is not installed."""
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it then takes its own stub
-    import openvino
-
-    return openvino
-
-
 def suits(denoiser: Any, device: str) -> bool:
     """Whether this engine can run the denoiser here and gains by it."""
     try:
@@ -94,35 +82,68 @@ def suits(denoiser: Any, device: str) -> bool:
     except ImportError:
         return False
     plain = denoiser.config.get("addition_embed_type") is None and denoiser.config.get("time_cond_proj_dim") is None
-    return device == "cpu" and plain and sum(value.numel() for value in denoiser.parameters()) <= LARGEST
+    return device == "cpu" and plain and small(denoiser)
 
 
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tribute" / "engines"
+def small(network: nn.Module) -> bool:
+    """Whether a second copy of it costs less than it saves."""
+    return sum(value.numel() for value in network.parameters()) <= LARGEST
 
 
-def prune(cache: Path, keep: int = KEPT) -> None:
-    """Deletes the networks, traced and compiled, that were used least lately; `keep` of each stay."""
-    for folder, ending in ((cache, ".xml"), (cache / "compiled", ".blob")):
-        by_use = sorted(folder.glob(f"*{ending}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in by_use[keep:]:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".bin").unlink(missing_ok=True)
+class _Decoding(nn.Module):
+    """A copy of an autoencoder's way back to pixels, in float32."""
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.before = copy.deepcopy(autoencoder.post_quant_conv or nn.Identity()).float()
+        self.decoder = copy.deepcopy(autoencoder.decoder).float().eval()
+
+    def forward(self, latent_BCHW: Tensor) -> Tensor:
+        made: Tensor = self.decoder(self.before(latent_BCHW))
+        return made
+
+
+class Decoder:
+    """Stands in for `autoencoder.decode` between `attach` and `detach`."""
+
+    def __init__(self, autoencoder: Any, side: int, networks: Networks) -> None:
+        self.autoencoder, self.side, self.networks = autoencoder, side, networks
+
+    def attach(self) -> None:
+        self.autoencoder.decode = self._decode
+
+    def detach(self) -> None:
+        self.autoencoder.__dict__.pop("decode", None)
+
+    def _traced(self) -> Path:
+        decoding, channels = _Decoding(self.autoencoder), self.autoencoder.config.latent_channels
+        path = self.networks.cache / f"{weights_digest(decoding, self.autoencoder.config)}.xml"
+        if not path.is_file():
+            trace(decoding, [torch.zeros(1, channels, self.side, self.side)], {0: [-1, channels, -1, -1]}, path)
+        return path
+
+    def _decode(self, latent_BCHW: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
+        from diffusers.models.autoencoders.vae import DecoderOutput
+
+        del generator  # torch's own decoder passes it over too
+        own = latent_BCHW.shape[2:] == (self.side, self.side)
+        made = self.networks.ask("decoder", self._traced, [latent_BCHW.float().contiguous().numpy()], own=own).to(latent_BCHW.dtype)
+        return DecoderOutput(sample=made) if return_dict else (made,)
 
 
 class Engine:
-    """Stands in for `denoiser.forward` between `attach` and `detach`."""
+    """Stands in for `denoiser.forward`, and for the autoencoder's `decode`, between `attach` and `detach`."""
 
-    def __init__(self, denoiser: Any, dtype: torch.dtype, cache: Path | None = None) -> None:
+    def __init__(self, denoiser: Any, autoencoder: Any, dtype: torch.dtype, cache: Path | None = None) -> None:
         """`denoiser` wears nothing yet. Traced networks are kept in `cache`, by the hash of their weights, and read from there."""
-        self.denoiser, self.dtype, self.cache = denoiser, dtype, cache or cache_folder()
+        self.denoiser, self.cache = denoiser, cache or cache_folder()
+        self.networks = Networks(dtype, self.cache)
+        self.decoder = Decoder(autoencoder, denoiser.config.sample_size, self.networks) if small(autoencoder) else None
         self.plain = copy.deepcopy(denoiser).float().eval()
         self.multiple = 2 ** (len(denoiser.config.block_out_channels) - 1)  # of the latents' sides, that the traced network takes
         targets = StyleConfig().targets
         self.names = [name for name, part in denoiser.named_modules() if name.endswith(targets) and isinstance(part, nn.Linear | nn.Conv2d)]
-        self.requests: dict[tuple[str, int], Any] = {}  # (name of what is added to W, ranks) -> a compiled network's request
-        self.merged, self.ranks, self.marks = "", 0, tuple[str, ...]()
-        self.factor_BR, self.kept = np.zeros((1, 0), np.float32), list[Any]()
+        self.merged, self.ranks, self.factor_BR, self.sides = "", 0, np.zeros((1, 0), np.float32), Kept()
 
     def wear(self, rows: Mapping[str, Sequence[float]], marks: Mapping[str, str], merged: str | None = None) -> None:
         """Makes each row of the next batch wear each adapter so much, and all rows `merged` in full. `marks` tell one adapter's bytes from another's."""
@@ -136,11 +157,8 @@ class Engine:
         count = len(columns[0])
         self.factor_BR = np.concatenate([*columns, np.zeros((count, self.ranks - total), np.float32)], 1)
         now = (self.merged, *(f"{name}:{marks[name]}" for name in rows))
-        if now != self.marks:
-            self.marks, self.kept = now, self._sides(list(rows))
-            request = self._request()
-            for at, tensor in enumerate(self.kept):
-                request.set_input_tensor(4 + at, tensor)
+        if now != self.sides.names:
+            self.sides = Kept(now, 4, self._sides(list(rows)))
 
     def _rank(self, adapter: str) -> int:
         from peft.tuners.lora import LoraLayer
@@ -170,19 +188,25 @@ class Engine:
             made += [ov.Tensor(np.ascontiguousarray(part.numpy()), shared_memory=False) for part in (down, up)]
         return made
 
-    def _request(self) -> Any:
-        """The compiled network for what is worn now, made when it is first asked for."""
-        if (self.merged, self.ranks) not in self.requests:
-            ov = import_openvino()
-            core = ov.Core()
-            denoiser = self._with_merged()
-            path = self.cache / f"{self._hash(denoiser, ov.__version__)}.xml"
-            network = core.read_model(path) if path.is_file() else self._convert(denoiser, path)
-            path.touch()  # used now, so not pruned
-            precision = "bf16" if self.dtype == torch.bfloat16 else "f32"
-            compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": precision, "CACHE_DIR": str(self.cache / "compiled")})
-            self.requests[self.merged, self.ranks] = compiled.create_infer_request()
-        return self.requests[self.merged, self.ranks]
+    def _traced(self) -> Path:
+        """The network for what is worn now, traced when it is first asked for."""
+        denoiser = self._with_merged()
+        path = self.cache / f"{weights_digest(denoiser, self.ranks, denoiser.config)}.xml"
+        if path.is_file():
+            return path
+        config = denoiser.config
+        shapes = {0: [-1, config.in_channels, -1, -1], 1: [], 2: [-1, -1, config.cross_attention_dim]}
+        example: list[Tensor] = [
+            torch.zeros(1, config.in_channels, config.sample_size, config.sample_size), torch.tensor(1), torch.zeros(1, 8, config.cross_attention_dim),
+        ]  # fmt: skip
+        network: nn.Module = _Plain(denoiser)
+        if self.ranks:
+            sides = [torch.from_numpy(tensor.data) for tensor in self.sides.tensors]
+            example += [torch.zeros(1, self.ranks), *sides]
+            shapes |= {3: [-1, self.ranks]} | {4 + at: list(side.shape) for at, side in enumerate(sides)}
+            network = _WithSides(denoiser, self.names)
+        trace(network, example, shapes, path)
+        return path
 
     @torch.no_grad()
     def _with_merged(self) -> Any:
@@ -194,41 +218,6 @@ class Engine:
                 denoiser.get_submodule(name).weight += layer.get_delta_weight(self.merged).float()
         return denoiser
 
-    def _hash(self, denoiser: Any, version: str) -> str:
-        digest = hashlib.sha256(f"{version} {self.ranks} {denoiser.config}".encode())
-        for value in denoiser.state_dict().values():
-            digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:32]
-
-    def _convert(self, denoiser: Any, path: Path) -> Any:
-        import contextlib
-        import io
-        import warnings
-
-        ov = import_openvino()
-        config = denoiser.config
-        shapes = {0: [-1, config.in_channels, -1, -1], 1: [], 2: [-1, -1, config.cross_attention_dim]}
-        example: list[Tensor] = [
-            torch.zeros(1, config.in_channels, config.sample_size, config.sample_size), torch.tensor(1), torch.zeros(1, 8, config.cross_attention_dim),
-        ]  # fmt: skip
-        traced: nn.Module = _Plain(denoiser)
-        if self.ranks:
-            sides = [torch.from_numpy(tensor.data) for tensor in self.kept]
-            example += [torch.zeros(1, self.ranks), *sides]
-            shapes |= {3: [-1, self.ranks]} | {4 + at: list(side.shape) for at, side in enumerate(sides)}
-            traced = _WithSides(denoiser, self.names)
-        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of branches on shapes: those that odd sizes take are left to torch below
-            network = ov.convert_model(traced, example_input=tuple(example))
-        network.reshape(shapes)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{os.getpid()}-{path.name}")
-        ov.save_model(network, beside, compress_to_fp16=False)
-        os.replace(beside.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(beside, path)
-        prune(self.cache)
-        return network
-
     def covers_adapters(self) -> bool:
         """False where an active adapter changes something that is not adaptable here."""
         from peft.tuners.lora import LoraLayer
@@ -238,9 +227,13 @@ class Engine:
 
     def attach(self) -> None:
         self.denoiser.forward = self._forward
+        if self.decoder:
+            self.decoder.attach()
 
     def detach(self) -> None:
         self.denoiser.__dict__.pop("forward", None)
+        if self.decoder:
+            self.decoder.detach()
 
     def _forward(self, sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, *others: Any, return_dict: bool = True, **more: Any) -> Any:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
@@ -248,13 +241,10 @@ class Engine:
         if any(side % self.multiple for side in sample.shape[2:]):
             forward = type(self.denoiser).forward
             return forward(self.denoiser, sample, timestep, encoder_hidden_states, *others, return_dict=return_dict, **more)
-        ov, request = import_openvino(), self._request()
         given = [sample.float().contiguous().numpy(), np.asarray(int(timestep), np.int64), encoder_hidden_states.float().contiguous().numpy()]
         if self.ranks:
             assert len(self.factor_BR) == len(sample), "a factor for every row"
             given.append(self.factor_BR)
-        for at, value in enumerate(given):
-            request.set_input_tensor(at, ov.Tensor(np.array(value)))
-        request.infer()
-        made = torch.from_numpy(request.get_output_tensor(0).data.copy()).to(sample.dtype)
+        own = sample.shape[2:] == (self.denoiser.config.sample_size,) * 2
+        made = self.networks.ask((self.merged, self.ranks), self._traced, given, own=own, kept=self.sides if self.ranks else None).to(sample.dtype)
         return UNet2DConditionOutput(sample=made) if return_dict else (made,)

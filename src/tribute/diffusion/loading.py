@@ -62,7 +62,7 @@ class Model:
     native: int
     max_tokens: int
     student: Path | None = None
-    engine: Any = None  # what runs the denoiser instead of torch, or None
+    engine: Any = None  # what runs the denoiser and the decoder instead of torch, or None
     upscaler: Any = None
     towers: Any = None
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
@@ -236,17 +236,17 @@ def _cited_snapshot(path: Path) -> str | None:
 ENGINES = ("auto", "torch", "openvino")
 
 
-def build_engine(denoiser: Any, engine: str, device: str, dtype: torch.dtype) -> Any:
-    """What runs the denoiser instead of torch, or None. Raises Unknown, or NotInstalled where it is asked for and cannot run here."""
+def build_engine(pipeline: Any, engine: str, device: str, dtype: torch.dtype) -> Any:
+    """What runs the denoiser and the decoder instead of torch, or None. Raises Unknown, or NotInstalled where it is asked for and cannot run here."""
     from tribute.diffusion.engine import Engine, suits
 
     if engine not in ENGINES:
         raise Unknown.of("engine", engine, ENGINES)
-    if engine == "torch" or not suits(denoiser, device):
+    if engine == "torch" or not suits(pipeline.unet, device):
         if engine == "openvino":
             raise NotInstalled("this model does not run in OpenVINO here; install it with pip install 'tribute[fast]', or use the engine torch")
         return None
-    return Engine(denoiser, dtype)
+    return Engine(pipeline.unet, pipeline.vae, dtype)
 
 
 def load_upscaler(folder: Path, device: str, dtype: torch.dtype) -> Any:
@@ -308,7 +308,7 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
     if device == "cpu":
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
-    runner = build_engine(pipeline.unet, engine, device, dtype)
+    runner = build_engine(pipeline, engine, device, dtype)
     upscaler = load_upscaler(folder / "upscaler", device, dtype)
     student = folder / "student" / "pytorch_lora_weights.safetensors"
     scale = pipeline.vae_scale_factor

@@ -34,7 +34,7 @@ from tribute.diffusion.text import TextConfig, end_states, tokens_of, train_text
 from tribute.diffusion.towers import Towers, TowersConfig, train_towers
 from tribute.diffusion.training import Schedule
 from tribute.diffusion.upscaler import Upscaler, UpscalerConfig, train_upscaler
-from tribute.diffusion.wording import captions, held_out, tinted
+from tribute.diffusion.wording import captions, held_out, mirrorable, tinted
 from tribute.records import Work
 
 LIKENESS = "likeness.safetensors"
@@ -54,7 +54,7 @@ FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` f
 UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(
-    steps=1800, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=8, muon=True, bfloat16=True
+    steps=2500, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=9, muon=True, bfloat16=True
 )  # a seed a run: one that goes on from the last run sees other noise
 STYLE = Schedule(steps=1000, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
 STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a tenth
@@ -224,7 +224,8 @@ def build_examples(
     works: Sequence[Work], pictures_NHWC: np.ndarray, hands: Hands, basis: PatchBasis, tokenizer: CLIPTokenizer, variants: int, seed: int,
     weights_N: Tensor | None = None, name_hand: bool = True,
 ) -> Examples:  # fmt: skip
-    """Latents with their captions; `variants` recoloured copies, drawn less often, of each work that has one main colour.
+    """Latents with their captions; `variants` recoloured copies, drawn less often, of each work that has one main colour; and all of them mirrored,
+    as often as not, where their captions allow it.
 
     A style is trained without `name_hand`: one that is worn is not named to the model when it draws either.
     """
@@ -233,21 +234,27 @@ def build_examples(
     texts: list[list[str]] = []
     extra_texts: list[list[str]] = []
     extra_pictures: list[np.ndarray] = []
-    for work, picture_HWC, weight in zip(works, pictures_NHWC, list(weights), strict=True):
+    both_ways = [mirrorable(work) for work in works]
+    for work, picture_HWC, weight, mirror in zip(works, pictures_NHWC, list(weights), list(both_ways), strict=True):
         own, made = tinted(work, picture_HWC, rng, variants) if variants else ([], [])
         texts.append(captions(work, *hands.get(work.style, (work.style, work.style)), name_hand) + own)
         extra_texts += [said for _, said in made]
         extra_pictures += [recoloured for recoloured, _ in made]
         weights += [RECOLOURED * weight] * len(made)
+        both_ways += [mirror] * len(made)
     everything = np.concatenate([pictures_NHWC, np.stack(extra_pictures)]) if extra_pictures else pictures_NHWC
-    latents_NCHW = basis.encode_pictures(everything)
-    unique = list(dict.fromkeys(said for row in texts + extra_texts for said in row))
+    texts += extra_texts
+    unique = list(dict.fromkeys(said for row in texts for said in row))
     row_of = {said: row for row, said in enumerate(unique)}
+    rows = [[row_of[said] for said in row] for row in texts]
+    mirrored = [at for at, mirror in enumerate(both_ways) if mirror]
+    weights_M = torch.tensor(weights)
+    weights_M[mirrored] /= 2
     return Examples(
-        latents_NCHW=latents_NCHW,
-        captions=[[row_of[said] for said in row] for row in texts + extra_texts],
+        latents_NCHW=torch.cat([basis.encode_pictures(everything), basis.encode_pictures(everything[mirrored][:, :, ::-1])]),
+        captions=rows + [rows[at] for at in mirrored],
         token_ids=tokens_of(tokenizer, unique),
-        weights_N=torch.tensor(weights),
+        weights_N=torch.cat([weights_M, weights_M[mirrored]]),
     )
 
 

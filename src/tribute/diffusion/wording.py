@@ -85,6 +85,14 @@ def recolour(picture_HWC: np.ndarray, degrees: float) -> np.ndarray:
     return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
+SIDED = re.compile(r"\b(?:left|right|clockwise|arrows?|letters?|numbers?|buttons?|signs?|marks?|symbols?|clocks?|calendar|banknote)\b|[左右字]")
+
+
+def mirrorable(work: Work) -> bool:
+    """Whether a work's mirror image is still what its captions say: not where they name a side, or what may be written on."""
+    return not any(SIDED.search(text.lower()) for text in (*work.captions_en, *work.captions_zh))
+
+
 def uncoloured(label_en: str, label_zh: str) -> tuple[str, str]:
     """The labels without the colour that they name: ("green apple", "青苹果") to ("apple", "苹果")."""
     names = {name for name, *_ in HUES}

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from tribute.records import InvalidInput
 from tribute.studio.cli.credit import loaded, show_credits
 from tribute.studio.cli.show import Json, print_json, table
 from tribute.studio.words import say
 
-if TYPE_CHECKING:
-    pass
-
 Model = Annotated[str | None, typer.Option("--model", help="A Stable Diffusion 1.x, 2.x or XL folder or hub id; the starter by default.")]
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Libraries and models are loaded in it: nothing of them is rubbish, and to look all through them for some again and again takes a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _ask(prompt: str, style: list[str], given: dict[str, Any]) -> Any:
@@ -23,6 +35,20 @@ def _ask(prompt: str, style: list[str], given: dict[str, Any]) -> Any:
 
     words, styles = read_prompt(prompt, style)
     return Ask(prompt=words, styles=styles, **given)
+
+
+def _given(given: dict[str, Any], seed: int | None, tries: int | None, size: str | None) -> dict[str, Any]:
+    """What an Ask is told, of what `create` was told. Raises InvalidInput for a size that is none."""
+    import re
+
+    from tribute.commission import unseeded
+
+    wide = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "256x256")
+    if not wide:
+        raise InvalidInput(f"size {size!r} is not WIDTHxHEIGHT; write it like 256x256")
+    given = given if tries is None else {**given, "tries": tries}
+    given |= unseeded(given) if seed is None else {"seed": seed}
+    return given | ({"width": int(wide[1]), "height": int(wide[2])} if size else {})
 
 
 def create(
@@ -42,25 +68,17 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make pictures: sealed, credited, and stored."""
-    import re
+    with loading():
+        from tribute.store.blobs import write_file
+        from tribute.studio.wiring import open_workshop
 
-    from tribute.commission import unseeded
-    from tribute.records import InvalidInput
-    from tribute.store.blobs import write_file
-    from tribute.studio.wiring import open_workshop
-
-    wide = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "256x256")
-    if not wide:
-        raise InvalidInput(f"size {size!r} is not WIDTHxHEIGHT; write it like 256x256")
-    given: dict[str, Any] = {"negative_prompt": negative, "count": count, "full": full, "steps": steps, "guidance": guidance, "enlarge": enlarge}
-    given |= {"tries": tries} if tries else {}
-    given |= unseeded(given) if seed is None else {"seed": seed}
-    given |= {"width": int(wide[1]), "height": int(wide[2])} if size else {}
-    ask = _ask(prompt, style or [], given)
-    if output.exists() and not output.is_dir():
-        raise InvalidInput(f"{output} is not a folder; give one for the pictures to go to")
-    workshop = open_workshop()
-    made = _with_progress(workshop, ask, workshop.model(model), quiet=as_json)
+        if output.exists() and not output.is_dir():
+            raise InvalidInput(f"{output} is not a folder; give one for the pictures to go to")
+        given = {"negative_prompt": negative, "count": count, "full": full, "steps": steps, "guidance": guidance, "enlarge": enlarge}
+        ask = _ask(prompt, style or [], _given(given, seed, tries, size))
+        workshop = open_workshop()
+        ready = workshop.model(model)
+    made = _with_progress(workshop, ask, ready, quiet=as_json)
     output.mkdir(parents=True, exist_ok=True)
     shown = []
     for picture in made:
@@ -104,7 +122,7 @@ def upscale(
 ) -> None:
     """Enlarge a picture. One made here is drawn again and sealed anew; any other file is enlarged as it is, without a seal."""
     from tribute.commission import larger
-    from tribute.records import InvalidInput, Unknown
+    from tribute.records import Unknown
     from tribute.store.blobs import write_file
     from tribute.studio.wiring import open_workshop
 
@@ -135,7 +153,6 @@ def _enlarge_file(workshop: Any, path: Path, times: int, output: Path, model_nam
 
     from tribute.collection.picture import open_picture, png_bytes, read_limited
     from tribute.diffusion.upscaler import enlarge
-    from tribute.records import InvalidInput
     from tribute.store.blobs import write_file
 
     picture = open_picture(read_limited(path), path.name)
