@@ -44,10 +44,11 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
-Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0024). Towers: heads on that text encoder and on EfficientNet-Lite0
-(Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, after {before:,} of six
-earlier ones, each begun with the weights before it; styles and student went on from those before. The decoder learned on whole pictures
-(docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in `tribute.json`.
+Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0
+(Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
+as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles and student went on from those before. The
+decoder learned on whole pictures (docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in
+`tribute.json`.
 
 ## Figures
 
@@ -77,7 +78,7 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96 + 2950 * 96 + 1000 * 96  # pictures of the runs before this one: docs/decisions/0005 to 0023
+BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96 + 2950 * 96 + 1000 * 96 + 1800 * 96  # pictures of the runs before this one: docs/decisions/0005 to 0024
 
 
 def figure_row(figure: Figure) -> str:

@@ -58,7 +58,7 @@ DENOISER = Schedule(
 )  # a seed a run: one that goes on from the last run sees other noise
 STYLE = Schedule(steps=1000, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
 STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a tenth
-STUDENT = Schedule(steps=300, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
+STUDENT = Schedule(steps=200, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1600, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",

@@ -89,8 +89,9 @@ SIDED = re.compile(r"\b(?:left|right|clockwise|arrows?|letters?|numbers?|buttons
 
 
 def mirrorable(work: Work) -> bool:
-    """Whether a work's mirror image is still what its captions say: not where they name a side, or what may be written on."""
-    return not any(SIDED.search(text.lower()) for text in (*work.captions_en, *work.captions_zh))
+    """Whether a work's mirror image is still what its captions say: not where they name a side, or what may be written on. Nor are portraits
+    mirrored: there are hundreds of each, and which way they look is part of the hand."""
+    return work.concept != "portrait" and not any(SIDED.search(text.lower()) for text in (*work.captions_en, *work.captions_zh))
 
 
 def uncoloured(label_en: str, label_zh: str) -> tuple[str, str]:
