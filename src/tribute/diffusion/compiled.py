@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 ON_DISK = 12  # networks, traced and compiled; the starter has its decoder, and its base with and without its student, a few shapes each
-IN_MEMORY = 6  # of those for their very shape
-ROWS = 4  # at most, in a batch of its own shape
+IN_MEMORY = 12  # of those for their very shape
+ROWS = (1, 2, 4)  # in a batch of its own shape
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -113,14 +113,16 @@ class Networks:
         self.ready: dict[tuple[Any, Shapes | None, int], list[Request]] = {}
         self.paths: dict[Any, Path] = {}
 
-    def ask(self, key: Any, traced: Callable[[], Path], given: Sequence[np.ndarray], *, own: bool, kept: Kept | None = None) -> torch.Tensor:
+    def ask(
+        self, key: Any, traced: Callable[[], Path], given: Sequence[np.ndarray], *, own: bool, most: int = max(ROWS), kept: Kept | None = None
+    ) -> torch.Tensor:
         """What the network `key` makes of its leading inputs; those that have axes have the batch first. `traced` gives its file.
 
-        `own`: in batches of a shape of their own, the last one filled up with its last row.
+        `own`: in batches of a shape of their own, of at most `most` rows, the last one filled up with its last row.
         """
         count, kept = len(given[0]), kept or Kept()
         streams = min(count, self.processors) if own else 1
-        size = min(ROWS, -(-count // streams)) if own else count
+        size = next((rows for rows in ROWS if rows == most or rows * streams >= count), max(ROWS)) if own else count
         rows = [np.arange(start, start + size).clip(max=count - 1) for start in range(0, count, size)]
         parts = [[value[some] if value.ndim else value for value in given] for some in rows]
         requests = self._requests(key, tuple(tuple(value.shape) for value in parts[0]) if own else None, streams, traced)

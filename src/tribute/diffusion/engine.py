@@ -127,7 +127,7 @@ class Decoder:
 
         del generator  # torch's own decoder passes it over too
         own = latent_BCHW.shape[2:] == (self.side, self.side)
-        made = self.networks.ask("decoder", self._traced, [latent_BCHW.float().contiguous().numpy()], own=own).to(latent_BCHW.dtype)
+        made = self.networks.ask("decoder", self._traced, [latent_BCHW.float().contiguous().numpy()], own=own, most=1).to(latent_BCHW.dtype)
         return DecoderOutput(sample=made) if return_dict else (made,)
 
 
