@@ -51,12 +51,12 @@ DECODER = Schedule(steps=3200, batch=6, learning_rate=8e-4, warmup=50, decay=0.7
 ENCODER = Schedule(steps=2400, batch=8, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.0, bfloat16=True)
 FINISH = Schedule(steps=900, batch=6, learning_rate=6e-4, warmup=50, decay=0.8, ema_half_life=50, sheet_every=300, weight_decay=0.0, bfloat16=True)
 FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` finishes under, a little more than the student's last step takes away
-UPSCALER = Schedule(steps=1500, batch=24, learning_rate=1e-3, warmup=50, decay=0.5, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
+UPSCALER = Schedule(steps=2000, batch=24, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(
     steps=2500, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=9, muon=True, bfloat16=True
 )  # a seed a run: one that goes on from the last run sees other noise
-STYLE = Schedule(steps=1000, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
+STYLE = Schedule(steps=800, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
 STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a tenth
 STUDENT = Schedule(steps=200, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1600, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
@@ -135,8 +135,8 @@ def decoder(run: Path, works: Sequence[Work], read: Read, *, parts: Path, vae: P
     model.save_pretrained(run / "vae")
 
 
-def upscaler(run: Path, works: Sequence[Work], read: Read, *, parts: Path, vae: Path) -> None:
-    """Twice the side. `vae` is the autoencoder whose decoder it follows."""
+def upscaler(run: Path, works: Sequence[Work], read: Read, *, parts: Path, vae: Path, start: Path | None = None) -> None:
+    """Twice the side. `vae` is the autoencoder whose decoder it follows; `start`: earlier runs whose weights it begins with."""
     trained, _ = split(works)
     chosen = trained[:: max(1, len(trained) // UPSCALER_PICTURES)]
     given = PatchBasis.load(parts / "basis.safetensors")
@@ -146,7 +146,9 @@ def upscaler(run: Path, works: Sequence[Work], read: Read, *, parts: Path, vae: 
     generator = torch.Generator().manual_seed(UPSCALER.seed)
     blur_N111 = 0.3 * torch.rand(len(chosen), 1, 1, 1, generator=generator)
     soft_NHWC = decode_pictures(decoder, latents_NCHW + blur_N111 * torch.randn(latents_NCHW.shape, generator=generator))
-    train_upscaler(run, load_pictures(chosen, read, 2 * SIDE), plain_NHWC, soft_NHWC, UPSCALER, UpscalerConfig()).save_pretrained(run / "upscaler")
+    begin = weights_of(start / "upscaler" / "upscaler") if start else None
+    large_NHWC = load_pictures(chosen, read, 2 * SIDE)
+    train_upscaler(run, large_NHWC, plain_NHWC, soft_NHWC, UPSCALER, UpscalerConfig(), begin).save_pretrained(run / "upscaler")
 
 
 def text(run: Path, works: Sequence[Work], read: Read) -> None:

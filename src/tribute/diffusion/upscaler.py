@@ -19,7 +19,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from tribute.diffusion.autoencoder import AutoencoderConfig, reconstruction_loss, to_pixels
-from tribute.diffusion.training import Schedule, train
+from tribute.diffusion.training import Schedule, start_from, train
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class UpscalerConfig:
     width: int = 40
     depth: int = 7
     crop: int = 40  # pixels a side of the smaller picture
-    softened: float = 0.6  # how often the smaller picture is the decoder's
+    softened: float = 0.7  # how often the smaller picture is the decoder's
+    busiest: float = 0.6  # how often the busiest of three crops is taken: always, and it never learned that flat areas are flat
 
 
 class Block(nn.Module):
@@ -90,14 +91,15 @@ def enlarge(upscaler: Upscaler, picture_HWC: np.ndarray, times: int, tile: int =
 def _pairs(
     large_NHWC: np.ndarray, plain_NHWC: np.ndarray, soft_NHWC: np.ndarray, config: UpscalerConfig, batch: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """(smaller, larger) crops, the busiest of three tries, mirrored half of the time."""
+    """(smaller, larger) crops, often the busiest of three tries, mirrored half of the time."""
     count, height, width, _ = plain_NHWC.shape
-    draws = torch.rand(batch, 9, generator=generator).tolist()
+    draws = torch.rand(batch, 10, generator=generator).tolist()
     small, large = [], []
-    for which, soft, mirror, *places in draws:
+    for which, soft, mirror, busy, *places in draws:
         at = int(which * count)
         source = (soft_NHWC if soft < config.softened else plain_NHWC)[at]
         tries = [(int(y * (height - config.crop)), int(x * (width - config.crop))) for y, x in zip(places[::2], places[1::2], strict=True)]
+        tries = tries if busy < config.busiest else tries[:1]
         top, left = max(tries, key=lambda place: float(source[place[0] : place[0] + config.crop : 3, place[1] : place[1] + config.crop : 3].std()))
         step = -1 if mirror < 0.5 else 1
         small.append(source[top : top + config.crop, left : left + config.crop][:, ::step])
@@ -105,10 +107,15 @@ def _pairs(
     return tuple(to_pixels(np.stack(some)).contiguous(memory_format=torch.channels_last) for some in (small, large))  # type: ignore[return-value]
 
 
-def train_upscaler(run: Path, large_NHWC: np.ndarray, plain_NHWC: np.ndarray, soft_NHWC: np.ndarray, schedule: Schedule, config: UpscalerConfig) -> Upscaler:
+def train_upscaler(
+    run: Path, large_NHWC: np.ndarray, plain_NHWC: np.ndarray, soft_NHWC: np.ndarray, schedule: Schedule, config: UpscalerConfig,
+    start: dict[str, Tensor] | None = None,
+) -> Upscaler:  # fmt: skip
     """Trains on uint8 pictures and two kinds of halves of them, plain and softened, in the same order."""
     torch.manual_seed(schedule.seed)
     upscaler = build_upscaler(config)
+    if start is not None:
+        start_from(upscaler, start)
     losses = AutoencoderConfig()
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:

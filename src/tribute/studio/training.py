@@ -80,7 +80,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
     elif stage == "autoencoder":
         recipes.autoencoder(runs / "autoencoder", works, read, parts=parts, start=start)
     elif stage == "upscaler":
-        recipes.upscaler(runs / "upscaler", works, read, parts=parts, vae=runs / "autoencoder" / "vae")
+        recipes.upscaler(runs / "upscaler", works, read, parts=parts, vae=runs / "autoencoder" / "vae", start=start)
     elif stage == "decoder":
         recipes.decoder(runs / "decoder", works, read, parts=parts, vae=runs / "autoencoder" / "vae", base=runs / "denoiser")
     elif stage == "towers":

@@ -17,7 +17,9 @@ def train(
     recipe: Annotated[str, typer.Argument(help=f"{', '.join(STAGES)}; in this order for a model from nothing.")],
     runs: Annotated[Path, typer.Option(help="Folder for the runs; said again, a recipe goes on where it stopped.")] = Path("runs"),
     style: Annotated[list[str] | None, typer.Option("--style", help="Which styles, for `style`; all of the starter's by default.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Earlier runs whose weights `basis`, `autoencoder`, `denoiser`, `style` and `student` begin with.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Earlier runs whose weights `basis`, `autoencoder`, `upscaler`, `denoiser`, `style` and `student` begin with.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where `assemble` writes the model.")] = Path("runs/starter"),
 ) -> None:
     """Train one stage of the starter model on the works that consent allows."""
