@@ -46,7 +46,7 @@ Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
 Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0
 (Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
-as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles and student went on from those before. The
+as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before. The
 decoder learned on whole pictures (docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in
 `tribute.json`.
 

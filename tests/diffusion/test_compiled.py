@@ -75,3 +75,21 @@ def test_those_asked_least_lately_are_let_go(network, tmp_path):
     traced[0].unlink()
     networks.ask(1, path_of, [np.zeros((1, 6), np.float32), np.float32(0)], own=True, kept=kept)  # traced again where its file is gone
     assert traced[0].is_file()
+
+
+def test_the_disk_keeps_the_networks_used_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "ON_DISK", 2)
+    networks, rows = Networks(torch.float32, tmp_path), np.ones((1, 6), np.float32)
+    models = [nn.Linear(6, 3) for _ in range(4)]
+
+    def path_of(at):
+        path = tmp_path / f"{at}.xml"
+        trace(models[at], [torch.zeros(1, 6)], {0: [-1, 6]}, path)
+        return path
+
+    for at, model in enumerate(models):
+        made = networks.ask(at, lambda at=at: path_of(at), [rows], own=True)
+        with torch.no_grad():
+            assert torch.allclose(made, model(torch.ones(1, 6)), atol=1e-5)
+    assert sorted(path.name for path in tmp_path.glob("*.[xb]*")) == ["2.bin", "2.xml", "3.bin", "3.xml"]
+    assert len(list((tmp_path / "compiled").glob("*.blob"))) <= 2

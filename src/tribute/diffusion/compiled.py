@@ -41,11 +41,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tribute" / "engines"
 
 
-def prune(cache: Path, keep: int = ON_DISK) -> None:
-    """Deletes the networks, traced and compiled, that were used least lately; `keep` of each stay."""
+def prune(cache: Path) -> None:
+    """Deletes the networks, traced and compiled, that were used least lately; ON_DISK of each stay."""
     for folder, ending in ((cache, ".xml"), (cache / "compiled", ".blob")):
         by_use = sorted(folder.glob(f"*{ending}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in by_use[keep:]:
+        for path in by_use[ON_DISK:]:
             path.unlink(missing_ok=True)
             path.with_suffix(".bin").unlink(missing_ok=True)
 
@@ -70,7 +70,6 @@ def trace(network: nn.Module, example: Sequence[Any], shapes: Mapping[int, Seque
     ov.save_model(traced, beside, compress_to_fp16=False)
     os.replace(beside.with_suffix(".bin"), path.with_suffix(".bin"))
     os.replace(beside, path)
-    prune(path.parent)
 
 
 @dataclass(frozen=True)
@@ -156,4 +155,5 @@ class Networks:
             "INFERENCE_PRECISION_HINT": self.precision, "INFERENCE_NUM_THREADS": self.processors, "NUM_STREAMS": streams,
             "CACHE_DIR": str(self.cache / "compiled"),
         })  # fmt: skip
+        prune(self.cache)
         return [Request(compiled.create_infer_request()) for _ in range(streams)]
