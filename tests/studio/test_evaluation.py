@@ -7,12 +7,13 @@ import pytest
 
 from tests.conftest import flat_art
 from tribute.diffusion.features import features
-from tribute.diffusion.wording import held_out_pair
+from tribute.diffusion.wording import held_out_pair, held_out_work
 from tribute.records import Licence, Work, sha256
 from tribute.studio.evaluation import figures as measure
 from tribute.studio.evaluation import trials as ask_for
 from tribute.studio.evaluation.material import Material, train_judges
 from tribute.studio.evaluation.report import html, shown
+from tribute.studio.evaluation.run import in_hands_of
 from tribute.studio.evaluation.trials import Trial
 
 MIT = Licence(spdx="MIT", url="https://opensource.org/license/mit", credit_line="by somebody")
@@ -71,6 +72,9 @@ def test_a_perfect_model_reaches_the_ceiling_and_a_blind_one_chance(material, ju
     grey = measure.style_through_figure(judges, material, [np.full((128, 128, 3), 128, np.uint8)] * len(rows), rows)
     assert grey.value < 0.7  # at most the commonest hand
     assert set(through.parts) == {material.works[at].style for at in rows}
+    one = in_hands_of([(trial, picture) for trial, picture in right if trial.hand == HANDS[0]], material)
+    assert {material.works[at].style for at in one} == {HANDS[0]}
+    assert all(held_out_work(material.works[at]) for at in one)
 
 
 def test_a_judge_that_is_told_which_names_are_asked_for_names_no_other(material, judges):

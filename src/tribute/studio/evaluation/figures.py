@@ -110,11 +110,11 @@ def style_figure(judges: Judges, drawn: Drawn) -> Figure:
 
 
 def style_through_figure(judges: Judges, material: Material, decoded: Sequence[np.ndarray], rows: Sequence[int]) -> Figure:
-    """The same judge on real held-out works of the artists that went through the decoder and the upscaler."""
+    """The same judge on real held-out works, in the hands that were asked for, that went through the decoder and the upscaler."""
     named, hands = judges.style.named(features(decoded).manner_NM), [material.works[at].style for at in rows]
     flags = [name == hand for name, hand in zip(named, hands, strict=True)]
     parts = {hand: round(part_right([flag for flag, own in zip(flags, hands, strict=True) if own == hand]), 4) for hand in sorted(set(hands))}
-    note = f"{len(rows)} held-out works by the artists, decoded from their exact components: what no picture in their style can pass"
+    note = f"{len(rows)} held-out works in the hands that were asked for, decoded from their exact components: what no picture in them can pass"
     return Figure(
         "real works through the decoder, style told right", part_right(flags), "", None, False, judges.style_ceiling, 1 / len(judges.style.names), note, parts
     )

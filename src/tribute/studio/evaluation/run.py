@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tribute.collection.starter import STYLES
 from tribute.commission import TRIES, Ask, recipes_of
 from tribute.create.choose import best_of, can_choose
 from tribute.create.sample import enlarged, sample
@@ -128,7 +127,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         full_figure(judges, english, in_full),
         *(measure.tries_figures(judges, once, plain, best, tries) if tries > 1 else []),
         measure.style_figure(judges, [*english, *portraits]),
-        measure.style_through_figure(judges, material, *decoded(material, model, material.rows(work_held_out=True, styles=STYLES))),
+        measure.style_through_figure(judges, material, *decoded(material, model, in_hands_of([*english, *portraits], material), 400)),
         measure.colour_figure(*colours),
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
@@ -146,6 +145,11 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     }  # fmt: skip
     write(output, report, found, sheets)
     return report
+
+
+def in_hands_of(drawn: Drawn, material: Material) -> list[int]:
+    """Rows of held-out works in the hands that these pictures were asked for in."""
+    return material.rows(work_held_out=True, styles=sorted({trial.hand for trial, _ in drawn}))
 
 
 def full_figure(judges: Judges, student: Drawn, full: Drawn) -> Figure:
