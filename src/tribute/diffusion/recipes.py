@@ -253,7 +253,7 @@ def build_examples(
     weights_M = torch.tensor(weights)
     weights_M[mirrored] /= 2
     return Examples(
-        latents_NCHW=torch.cat([basis.encode_pictures(everything), basis.encode_pictures(everything[mirrored][:, :, ::-1])]),
+        latents_NCHW=basis.encode_pictures(np.concatenate([everything, everything[mirrored][:, :, ::-1]])),
         captions=rows + [rows[at] for at in mirrored],
         token_ids=tokens_of(tokenizer, unique),
         weights_N=torch.cat([weights_M, weights_M[mirrored]]),
