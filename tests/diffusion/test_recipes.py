@@ -45,4 +45,5 @@ def test_works_are_learned_mirrored_too_but_for_those_that_tell_sides():
     assert torch.allclose(drawn[2], drawn[0].flip(2), atol=0.2)
     assert (drawn[2] - drawn[0]).abs().mean() > 0.2
     letters = recipes.build_examples(works[1:], pictures[1:], {}, basis, tokenizer, 0, 0, torch.tensor([1.0]))
-    assert letters.weights_N.tolist() == [1.0] and len(letters.latents_NCHW) == 1  # where none may be mirrored, each is there once
+    assert len(letters.latents_NCHW) == 1  # where none may be mirrored, each is there once
+    assert letters.weights_N.tolist() == [1.0]
