@@ -46,9 +46,9 @@ Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from
 words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
 Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0
 (Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
-as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before. The
-decoder learned on whole pictures (docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in
-`tribute.json`.
+as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before.
+Denoiser, styles and student are the mean of what they learned and what they began with (docs/decisions/0025). The decoder learned on whole
+pictures (docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in `tribute.json`.
 
 ## Figures
 
@@ -64,8 +64,8 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, bears, buses, bicycles, rockets, fish, umbrellas, faces.
   Most of its 1,500 concepts cannot be told. The judge names three in ten of the commonest right in a hand that was asked for, half of their bare
   names, and six in ten where the best of four tries is kept.
-- It has learned by heart: more than one picture in three of a concept in a hand that it knows is a near copy of a work (of Fluent's, seven in
-  ten), and one in eight of pairs that it has not seen. The studio's page of a picture says so where the works' pictures are in its store; do not
+- It has learned by heart: more than one picture in three of a concept in a hand that it knows is a near copy of a work (of Fluent's, three in
+  four), and one in seven of pairs that it has not seen. The studio's page of a picture says so where the works' pictures are in its store; do not
   sell copies as new.
 - The avatar styles have seen portraits only, and make a portrait of most other subjects; adventurer and croodles cannot be told by their manner.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.

@@ -23,7 +23,7 @@ from tribute.records import Recipe
 
 Render = Callable[[Sequence[Recipe]], list[np.ndarray]]  # recipes -> uint8 RGB pictures_HWC, before any watermark
 Coalition = frozenset[str]
-UNRELATED = 0.290
+UNRELATED = 0.294
 
 
 @dataclass(frozen=True)

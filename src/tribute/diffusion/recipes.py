@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -35,7 +36,7 @@ from tribute.diffusion.towers import Towers, TowersConfig, train_towers
 from tribute.diffusion.training import Schedule
 from tribute.diffusion.upscaler import Upscaler, UpscalerConfig, train_upscaler
 from tribute.diffusion.wording import captions, held_out, mirrorable, tinted
-from tribute.records import Work
+from tribute.records import InvalidInput, Work
 
 LIKENESS = "likeness.safetensors"
 ADAPTER = "pytorch_lora_weights.safetensors"
@@ -100,8 +101,6 @@ def basis(run: Path, works: Sequence[Work], read: Read, *, start: Path | None = 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
     """A diffusers component's weights."""
-    from safetensors.torch import load_file
-
     return load_file(folder / "diffusion_pytorch_model.safetensors")
 
 
@@ -262,8 +261,6 @@ def build_examples(
 
 def cached_examples(run: Path, works: Sequence[Work], read: Read, parts: Path, tokenizer: CLIPTokenizer, hands: Hands) -> Examples:
     """The base's training examples, from the run's folder where they are there already."""
-    from safetensors.torch import load_file, save_file
-
     cache = run / "examples.safetensors"
     run.mkdir(parents=True, exist_ok=True)
     if cache.exists():
@@ -315,8 +312,6 @@ def student(
     run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, styles: dict[str, Path], hands: Hands, start: Path | None = None
 ) -> Path:  # fmt: skip
     """The few-step student of the base in `base`, taught with and without the adapters `styles`; returns its safetensors file."""
-    from safetensors.torch import load_file
-
     tokenizer, encode = frozen_text(parts)
     examples = cached_examples(base, works, read, parts, tokenizer, hands)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
@@ -347,21 +342,45 @@ def save_samples(
     save_sheet(path, [list(made_BHWC[at : at + 12]) for at in range(0, len(made_BHWC), 12)])
 
 
-def assemble(runs: Path, out: Path, snapshot: str) -> None:
-    """Writes the stages' results as one stock diffusers folder in bfloat16 that cites its snapshot."""
+def halfway(learned: dict[str, Tensor], earlier: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of weights and of those they began with, which knows more than either (Wortsman et al. 2022, docs/decisions/0025).
+
+    Raises InvalidInput where they have not the same tensors.
+    """
+    if {name: value.shape for name, value in learned.items()} != {name: value.shape for name, value in earlier.items()}:
+        raise InvalidInput("the earlier weights have other tensors than these, which did not begin with them; assemble without --start")
+    return {name: ((value.float() + earlier[name].float()) / 2).to(value.dtype) for name, value in learned.items()}
+
+
+def adapter(run: Path, start: Path | None) -> bytes:
+    """A run's adapter as it is shipped, halfway to `start`'s of the same name where that has one."""
+    path = run / ADAPTER
+    earlier = start / run.name / ADAPTER if start else None
+    return save(halfway(load_file(path), load_file(earlier)), {"format": "pt"}) if earlier and earlier.exists() else path.read_bytes()
+
+
+def assemble(runs: Path, out: Path, snapshot: str, start: Path | None = None) -> None:
+    """Writes the stages' results as one stock diffusers folder in bfloat16 that cites its snapshot.
+
+    `start`: the earlier runs that the denoiser, its student and styles began with and are taken halfway back to.
+    """
+    denoiser = UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet")
+    if start:
+        denoiser.load_state_dict(halfway(denoiser.state_dict(), weights_of(start / "denoiser" / "unet")))
+    student_data = adapter(runs / "student", start) if (runs / "student" / ADAPTER).exists() else None
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(runs / "text" / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     CLIPTextModel.from_pretrained(runs / "text" / "text_encoder").bfloat16().save_pretrained(out / "text_encoder")
     finished = runs / "decoder" / "vae"
     AutoencoderKL.from_pretrained(finished if finished.exists() else runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")
-    UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet").bfloat16().save_pretrained(out / "unet")
+    denoiser.bfloat16().save_pretrained(out / "unet")
     build_scheduler().save_pretrained(out / "scheduler")
     shutil.copyfile(runs / "parts" / "basis.safetensors", out / "basis.safetensors")
     if (runs / "upscaler" / "upscaler").exists():
         Upscaler.from_pretrained(runs / "upscaler" / "upscaler").bfloat16().save_pretrained(out / "upscaler")
-    if (runs / "student" / ADAPTER).exists():
+    if student_data:
         (out / "student").mkdir(exist_ok=True)
-        shutil.copyfile(runs / "student" / ADAPTER, out / "student" / ADAPTER)
+        (out / "student" / ADAPTER).write_bytes(student_data)
     if (runs / "towers" / "towers").exists():
         Towers.from_pretrained(runs / "towers" / "towers").bfloat16().save_pretrained(out / "towers")
     if (runs / "likeness" / LIKENESS).exists():
@@ -382,7 +401,7 @@ def assemble(runs: Path, out: Path, snapshot: str) -> None:
     recipe = {
         "autoencoder": {"decoder": asdict(DECODER), "encoder": asdict(ENCODER), "finish": asdict(FINISH), "config": asdict(AutoencoderConfig())},
         "text": {"schedule": asdict(TEXT), "config": asdict(TextConfig())},
-        "denoiser": {"schedule": asdict(DENOISER), "config": asdict(DenoiserConfig())},
+        "denoiser": {"schedule": asdict(DENOISER), "config": asdict(DenoiserConfig()), "halfway_to_its_start": start is not None},
         "style": {"schedule": asdict(STYLE), "for_concepts": STYLE_CONCEPTS, "config": asdict(StyleConfig())},
         "upscaler": {"schedule": asdict(UPSCALER), "config": asdict(UpscalerConfig())},
         "towers": {"schedule": asdict(TOWERS), "config": asdict(TowersConfig())},

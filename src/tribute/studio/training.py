@@ -52,7 +52,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
     parts = runs / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     if stage == "assemble":
-        assemble(workshop, recipes, runs, output)
+        assemble(workshop, recipes, runs, output, start)
         return
     if stage == "style":
         _, commons = allowed(workshop, None)
@@ -65,7 +65,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
             path = recipes.style(
                 runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, commons=commons, start=earlier(f"style-{name}")
             )
-            add_style(workshop, name, snapshot.hash, pinned(base), path)
+            add_style(workshop, name, snapshot.hash, pinned(base), path.read_bytes())
         return
     if stage == "likeness":
         with workshop.database.reading() as connection:
@@ -98,9 +98,9 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         recipes.denoiser(runs / "denoiser", works, read, parts=parts, hands=HANDS, start=start)
 
 
-def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, path: Path) -> Style:
+def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, data: bytes) -> Style:
     """Stores a trained adapter and its record."""
-    source, data = SOURCES[name], path.read_bytes()
+    source = SOURCES[name]
     style = Style(
         name=name, artist_id=source.artist.id, title_en=source.title_en, title_zh=source.title_zh, licence=source.licence,
         snapshot=snapshot, adapter_sha256=sha256(data), base_snapshot=base_snapshot,
@@ -111,22 +111,23 @@ def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, 
     return style
 
 
-def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path) -> None:
+def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: Path | None) -> None:
     """The folder that ships: stock model, adapters, collection.json, works.jsonl.gz. Raises InvalidInput where a stage is missing."""
     for needed in ("text/text_encoder", "autoencoder/vae", "denoiser/unet"):
         if not (runs / needed).exists():
             raise InvalidInput(f"{runs / needed} is not there yet; train {needed.partition('/')[0]} first")
+    if start and not (start / "denoiser" / "unet").exists():
+        raise InvalidInput(f"{start / 'denoiser' / 'unet'} is not there; --start is the runs folder that {runs} began with")
     base = pinned(runs / "denoiser")
-    recipes.assemble(runs, output, base)
+    with workshop.database.reading() as connection:
+        consenting = [name for name in STYLES if allows(in_force(connection, SOURCES[name].artist.id), "style")]
+    trained = {name: runs / f"style-{name}" for name in consenting if (runs / f"style-{name}" / recipes.ADAPTER).exists()}
+    adapters = {name: recipes.adapter(run, start) for name, run in trained.items()}
+    recipes.assemble(runs, output, base, start)
     shutil.rmtree(output / "styles", ignore_errors=True)
     (output / "styles").mkdir()
-    for name in STYLES:
-        run = runs / f"style-{name}"
-        path = run / recipes.ADAPTER
-        with workshop.database.reading() as connection:
-            consent = allows(in_force(connection, SOURCES[name].artist.id), "style")
-        if path.exists() and consent is not None:
-            add_style(workshop, name, pinned(run), base, path)
-            shutil.copyfile(path, output / "styles" / f"{name}.safetensors")
+    for name, data in adapters.items():
+        add_style(workshop, name, pinned(trained[name]), base, data)
+        (output / "styles" / f"{name}.safetensors").write_bytes(data)
     with workshop.database.reading() as connection:
         export_collection(connection, output)

@@ -18,7 +18,11 @@ def train(
     runs: Annotated[Path, typer.Option(help="Folder for the runs; said again, a recipe goes on where it stopped.")] = Path("runs"),
     style: Annotated[list[str] | None, typer.Option("--style", help="Which styles, for `style`; all of the starter's by default.")] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Earlier runs whose weights `basis`, `autoencoder`, `upscaler`, `denoiser`, `style` and `student` begin with.")
+        Path | None,
+        typer.Option(
+            help="Earlier runs whose weights `basis`, `autoencoder`, `upscaler`, `denoiser`, `style` and `student` begin with; "
+            "`assemble` takes the last three halfway back to them."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where `assemble` writes the model.")] = Path("runs/starter"),
 ) -> None:
