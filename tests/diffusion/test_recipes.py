@@ -1,18 +1,14 @@
 import io
-import shutil
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from tests.conftest import flat_art, make_work
 from tribute.diffusion import recipes
 from tribute.diffusion.autoencoder import PatchBasis
 from tribute.diffusion.wording import held_out
-from tribute.records import InvalidInput
 from tribute.studio.wiring import STARTER
 
 
@@ -51,28 +47,3 @@ def test_works_are_learned_mirrored_too_but_for_those_that_tell_sides():
     letters = recipes.build_examples(works[1:], pictures[1:], {}, basis, tokenizer, 0, 0, torch.tensor([1.0]))
     assert len(letters.latents_NCHW) == 1  # where none may be mirrored, each is there once
     assert letters.weights_N.tolist() == [1.0]
-
-
-def test_a_model_is_assembled_halfway_between_what_it_learned_and_what_it_began_with(tmp_path):
-    """The starter stands for what was learned; earlier runs whose denoiser and student are all zeros for what it began with."""
-    runs, start, out = tmp_path / "runs", tmp_path / "start", tmp_path / "out"
-    for part, run in (("tokenizer", "text"), ("text_encoder", "text"), ("vae", "autoencoder"), ("unet", "denoiser")):
-        shutil.copytree(STARTER / part, runs / run / part)
-    shutil.copytree(STARTER / "student", runs / "student")
-    (runs / "parts").mkdir()
-    shutil.copyfile(STARTER / "basis.safetensors", runs / "parts" / "basis.safetensors")
-    shutil.copytree(STARTER / "styles", runs / "style-micah")
-    (runs / "style-micah" / "micah.safetensors").rename(runs / "style-micah" / recipes.ADAPTER)
-    weights, student = "unet/diffusion_pytorch_model.safetensors", f"student/{recipes.ADAPTER}"
-    for path, to in ((weights, f"denoiser/{weights}"), (student, student)):
-        (start / to).parent.mkdir(parents=True)
-        save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / path).items()}, start / to)
-    recipes.assemble(runs, out, "s" * 64, start)
-    for path in (weights, student):
-        learned, shipped = load_file(STARTER / path), load_file(out / path)
-        assert learned.keys() == shipped.keys()
-        assert all(torch.equal(shipped[name], learned[name] / 2) for name in learned)
-    assert recipes.adapter(runs / "style-micah", start) == (STARTER / "styles" / "micah.safetensors").read_bytes()  # it did not begin with any
-    save_file({"other": torch.zeros(1)}, start / student)
-    with pytest.raises(InvalidInput, match="without --start"):
-        recipes.assemble(runs, out, "s" * 64, start)

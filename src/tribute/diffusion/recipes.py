@@ -1,24 +1,22 @@
 """The starter model's training, stage by stage; each is a function of a snapshot's works and a run folder.
 
-    basis → (autoencoder → upscaler, text) → denoiser → decoder, one adapter a style → student → assemble
+    basis → (autoencoder → upscaler, text) → denoiser → decoder, one adapter a style → student
 
-Every stage resumes where it stopped.
+Every stage resumes where it stopped; `assembly.py` makes one model of their results.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -32,11 +30,11 @@ from tribute.diffusion.likeness import build_likeness
 from tribute.diffusion.loading import in_peft_names
 from tribute.diffusion.student import StudentConfig, train_student
 from tribute.diffusion.text import TextConfig, end_states, tokens_of, train_text_encoder
-from tribute.diffusion.towers import Towers, TowersConfig, train_towers
+from tribute.diffusion.towers import TowersConfig, train_towers
 from tribute.diffusion.training import Schedule
-from tribute.diffusion.upscaler import Upscaler, UpscalerConfig, train_upscaler
+from tribute.diffusion.upscaler import UpscalerConfig, train_upscaler
 from tribute.diffusion.wording import captions, held_out, mirrorable, tinted
-from tribute.records import InvalidInput, Work
+from tribute.records import Work
 
 LIKENESS = "likeness.safetensors"
 ADAPTER = "pytorch_lora_weights.safetensors"
@@ -251,8 +249,9 @@ def build_examples(
     mirrored = [at for at, mirror in enumerate(both_ways) if mirror]
     weights_M = torch.tensor(weights)
     weights_M[mirrored] /= 2
+    ways = (everything, everything[mirrored][:, :, ::-1])
     return Examples(
-        latents_NCHW=basis.encode_pictures(np.concatenate([everything, everything[mirrored][:, :, ::-1]])),
+        latents_NCHW=torch.cat([basis.encode_pictures(way_NHWC) for way_NHWC in ways if len(way_NHWC)]),
         captions=rows + [rows[at] for at in mirrored],
         token_ids=tokens_of(tokenizer, unique),
         weights_N=torch.cat([weights_M, weights_M[mirrored]]),
@@ -340,71 +339,3 @@ def save_samples(
     made_BCHW = decode(latent_BCHW)
     made_BHWC = made_BCHW.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     save_sheet(path, [list(made_BHWC[at : at + 12]) for at in range(0, len(made_BHWC), 12)])
-
-
-def halfway(learned: dict[str, Tensor], earlier: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The mean of weights and of those they began with, which knows more than either (Wortsman et al. 2022, docs/decisions/0025).
-
-    Raises InvalidInput where they have not the same tensors.
-    """
-    if {name: value.shape for name, value in learned.items()} != {name: value.shape for name, value in earlier.items()}:
-        raise InvalidInput("the earlier weights have other tensors than these, which did not begin with them; assemble without --start")
-    return {name: ((value.float() + earlier[name].float()) / 2).to(value.dtype) for name, value in learned.items()}
-
-
-def adapter(run: Path, start: Path | None) -> bytes:
-    """A run's adapter as it is shipped, halfway to `start`'s of the same name where that has one."""
-    path = run / ADAPTER
-    earlier = start / run.name / ADAPTER if start else None
-    return save(halfway(load_file(path), load_file(earlier)), {"format": "pt"}) if earlier and earlier.exists() else path.read_bytes()
-
-
-def assemble(runs: Path, out: Path, snapshot: str, start: Path | None = None) -> None:
-    """Writes the stages' results as one stock diffusers folder in bfloat16 that cites its snapshot.
-
-    `start`: the earlier runs that the denoiser, its student and styles began with and are taken halfway back to.
-    """
-    denoiser = UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet")
-    if start:
-        denoiser.load_state_dict(halfway(denoiser.state_dict(), weights_of(start / "denoiser" / "unet")))
-    student_data = adapter(runs / "student", start) if (runs / "student" / ADAPTER).exists() else None
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(runs / "text" / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
-    CLIPTextModel.from_pretrained(runs / "text" / "text_encoder").bfloat16().save_pretrained(out / "text_encoder")
-    finished = runs / "decoder" / "vae"
-    AutoencoderKL.from_pretrained(finished if finished.exists() else runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")
-    denoiser.bfloat16().save_pretrained(out / "unet")
-    build_scheduler().save_pretrained(out / "scheduler")
-    shutil.copyfile(runs / "parts" / "basis.safetensors", out / "basis.safetensors")
-    if (runs / "upscaler" / "upscaler").exists():
-        Upscaler.from_pretrained(runs / "upscaler" / "upscaler").bfloat16().save_pretrained(out / "upscaler")
-    if student_data:
-        (out / "student").mkdir(exist_ok=True)
-        (out / "student" / ADAPTER).write_bytes(student_data)
-    if (runs / "towers" / "towers").exists():
-        Towers.from_pretrained(runs / "towers" / "towers").bfloat16().save_pretrained(out / "towers")
-    if (runs / "likeness" / LIKENESS).exists():
-        shutil.copyfile(runs / "likeness" / LIKENESS, out / LIKENESS)
-    index: dict[str, Any] = {
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    recipe = {
-        "autoencoder": {"decoder": asdict(DECODER), "encoder": asdict(ENCODER), "finish": asdict(FINISH), "config": asdict(AutoencoderConfig())},
-        "text": {"schedule": asdict(TEXT), "config": asdict(TextConfig())},
-        "denoiser": {"schedule": asdict(DENOISER), "config": asdict(DenoiserConfig()), "halfway_to_its_start": start is not None},
-        "style": {"schedule": asdict(STYLE), "for_concepts": STYLE_CONCEPTS, "config": asdict(StyleConfig())},
-        "upscaler": {"schedule": asdict(UPSCALER), "config": asdict(UpscalerConfig())},
-        "towers": {"schedule": asdict(TOWERS), "config": asdict(TowersConfig())},
-        "student": {"schedule": asdict(STUDENT), "config": asdict(StudentConfig())},
-    }
-    (out / "tribute.json").write_text(json.dumps({"snapshot": snapshot, "recipe": recipe}, indent=2) + "\n")

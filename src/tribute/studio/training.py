@@ -113,6 +113,8 @@ def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, 
 
 def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: Path | None) -> None:
     """The folder that ships: stock model, adapters, collection.json, works.jsonl.gz. Raises InvalidInput where a stage is missing."""
+    from tribute.diffusion.assembly import adapter, assemble_model
+
     for needed in ("text/text_encoder", "autoencoder/vae", "denoiser/unet"):
         if not (runs / needed).exists():
             raise InvalidInput(f"{runs / needed} is not there yet; train {needed.partition('/')[0]} first")
@@ -122,8 +124,8 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: 
     with workshop.database.reading() as connection:
         consenting = [name for name in STYLES if allows(in_force(connection, SOURCES[name].artist.id), "style")]
     trained = {name: runs / f"style-{name}" for name in consenting if (runs / f"style-{name}" / recipes.ADAPTER).exists()}
-    adapters = {name: recipes.adapter(run, start) for name, run in trained.items()}
-    recipes.assemble(runs, output, base, start)
+    adapters = {name: adapter(run, start) for name, run in trained.items()}
+    assemble_model(runs, output, base, start)
     shutil.rmtree(output / "styles", ignore_errors=True)
     (output / "styles").mkdir()
     for name, data in adapters.items():

@@ -1,0 +1,60 @@
+"""What `tribute train assemble` ships, of the starter's own parts laid out as the runs that made them."""
+
+import json
+import shutil
+
+import pytest
+
+from tribute.collection.consent import record_consent
+from tribute.collection.starter import SOURCES, STYLES
+from tribute.diffusion import recipes
+from tribute.records import Consent, InvalidInput, sha256, utc_now
+from tribute.studio.training import run_stage
+from tribute.studio.wiring import STARTER, Settings, open_workshop
+
+
+@pytest.fixture
+def laid_out(tmp_path):
+    """A workshop that holds the starter's collection, and runs of all that is assembled."""
+    workshop, runs = open_workshop(Settings(home=tmp_path / "home")), tmp_path / "runs"
+    for part, run in (("tokenizer", "text"), ("text_encoder", "text"), ("vae", "autoencoder"), ("unet", "denoiser")):
+        shutil.copytree(STARTER / part, runs / run / part)
+    (runs / "parts").mkdir()
+    shutil.copyfile(STARTER / "basis.safetensors", runs / "parts" / "basis.safetensors")
+    collection = json.loads((STARTER / "collection.json").read_text())
+    for style in collection["styles"]:
+        run = runs / f"style-{style['name']}"
+        run.mkdir()
+        shutil.copyfile(STARTER / "styles" / f"{style['name']}.safetensors", run / recipes.ADAPTER)
+        (run / "snapshot.txt").write_text(style["snapshot"])
+    (runs / "denoiser" / "snapshot.txt").write_text(collection["styles"][0]["base_snapshot"])
+    return workshop, runs
+
+
+def test_what_is_assembled_holds_the_adapters_that_its_collection_cites(laid_out, tmp_path):
+    """Micah's is halfway to another one here, so it is none that the store held already."""
+    workshop, runs = laid_out
+    start, out = tmp_path / "start", tmp_path / "out"
+    shutil.copytree(runs / "denoiser", start / "denoiser")
+    shutil.copytree(runs / "style-fun-emoji", start / "style-micah")
+    before = (runs / "style-micah" / recipes.ADAPTER).read_bytes()
+    run_stage(workshop, recipes, "assemble", runs, (), out, start)
+    assert (out / "styles" / "micah.safetensors").read_bytes() != before
+    cited = {style["name"]: style["adapter_sha256"] for style in json.loads((out / "collection.json").read_text())["styles"]}
+    assert cited.keys() == set(STYLES)
+    assert cited == {path.stem: sha256(path.read_bytes()) for path in (out / "styles").iterdir()}
+
+
+def test_an_adapter_whose_artist_no_longer_consents_is_not_assembled(laid_out, tmp_path):
+    workshop, runs = laid_out
+    with workshop.database.writing() as connection:
+        record_consent(connection, Consent(artist_id=SOURCES["micah"].artist.id, use="style", allowed=False, since=utc_now(), basis="asked"))
+    run_stage(workshop, recipes, "assemble", runs, (), tmp_path / "out")
+    assert {path.stem for path in (tmp_path / "out" / "styles").iterdir()} == set(STYLES) - {"micah"}
+
+
+def test_earlier_runs_without_a_denoiser_are_told_before_anything_is_written(laid_out, tmp_path):
+    workshop, runs = laid_out
+    with pytest.raises(InvalidInput, match="--start is the runs folder"):
+        run_stage(workshop, recipes, "assemble", runs, (), tmp_path / "out", tmp_path / "nothing")
+    assert not (tmp_path / "out").exists()
