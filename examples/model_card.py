@@ -13,6 +13,7 @@ from typing import Any
 
 from tribute.collection.library import licence_counts
 from tribute.collection.starter import SOURCES
+from tribute.diffusion.vocabulary import VOCABULARY, load_vocabulary
 from tribute.records import Artist, Work
 from tribute.studio.evaluation.figures import Figure
 from tribute.studio.evaluation.report import shown
@@ -43,7 +44,8 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 {stages}
 
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
-words outside the captions mean something, in English and Chinese. Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
+words outside the captions mean something, in English and Chinese; of {words:,} tags and common words of both the vocabulary says by what label they are
+drawn (docs/decisions/0026; word lists of wordfreq, CC-BY-SA-4.0). Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
 Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0
 (Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
 as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before.
@@ -147,6 +149,7 @@ def main(starter: Path, runs: Path) -> None:
         authors=len({author for work in works for author in work.authors}),
         credits="; ".join(sorted({source.licence.credit_line for source in SOURCES.values()})),
         stages="\n".join(stages),
+        words=len(load_vocabulary(starter / VOCABULARY)),
         before=BEFORE,
         samples=last_line(runs / "denoiser" / "log.jsonl").get("step", 0) * cited["recipe"]["denoiser"]["schedule"]["batch"],
         figures="\n".join(figures),

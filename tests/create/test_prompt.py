@@ -1,6 +1,6 @@
 import pytest
 
-from tribute.create.prompt import read_prompt
+from tribute.create.prompt import in_own_words, read_prompt
 from tribute.records import InvalidPrompt, StyleUse
 
 
@@ -34,3 +34,17 @@ def test_chinese_is_left_as_it_is():
 def test_bad_prompts_are_one_clear_line(prompt, named, says):
     with pytest.raises(InvalidPrompt, match=says):
         read_prompt(prompt, named)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("puppy", "dog face"), ("a Puppy", "a dog face"), ("the red puppy, glossy 3D", "the red dog face, glossy 3D"), ("小狗", "狗脸"),
+        ("一只小狗", "一只狗脸"), ("红色的小狗，光亮立体", "红色的狗脸，光亮立体"), ("红色小狗", "红色狗脸"), ("orange", "tangerine"),
+        ("an orange orange", "an orange tangerine"),
+        *((same, same) for same in ("dog face", "a cat, puppy", "puppy love", "red", "红色", ", puppy", "a", "no words of it\nat all")),
+    ],
+)  # fmt: skip
+def test_a_prompt_s_thing_is_said_in_the_model_s_own_words(prompt, told):
+    assert in_own_words(prompt, {"puppy": "dog face", "小狗": "狗脸", "orange": "tangerine"}) == told
+    assert in_own_words(prompt, {}) == prompt

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from tribute.commission import Ask, recipes_of
+from tests.conftest import make_picture
+from tribute.commission import Ask, larger, recipes_of
 from tribute.create.sample import check_size, pixel_hash, sample
+from tribute.credit.game import wearing
 from tribute.diffusion.denoiser import build_scheduler
 from tribute.records import InvalidInput, InvalidPrompt, Recipe
 
@@ -69,3 +73,19 @@ def test_guidance_is_rescaled_where_the_noisiest_step_holds_no_signal(bench):
         stock = bench.model.pipeline("a blue heart", negative_prompt="", generator=torch.Generator().manual_seed(1), **same).images[0]
     assert np.abs(made.astype(int) - (stock * 255).round()).max() <= 1
     assert pixel_hash(made) != pixel_hash(sample(bench.model, [asked.model_copy(update={"guidance_rescale": 0.0})], None)[0])
+
+
+def test_a_word_that_the_model_never_heard_is_drawn_by_the_one_that_it_knows(bench):
+    """The recipe records both; its coalitions are told what the whole was."""
+    model = replace(bench.model, vocabulary={"kitten": "cat face"})
+    (said,), (own,) = (recipes_of(Ask(prompt=prompt, seed=1, steps=2, width=64, height=64), model, []) for prompt in ("a kitten", "a cat face"))
+    assert (said.prompt, said.told, own.told) == ("a kitten", "a cat face", "")
+    alone, known, unheard = (sample(model, [one], None)[0] for one in (said, own, said.model_copy(update={"told": ""})))
+    assert pixel_hash(alone) == pixel_hash(known) != pixel_hash(unheard)
+    assert np.abs(np.stack(sample(model, [said, own], None)).astype(int) - alone).max() <= 1
+    assert wearing(said, {}, frozenset()).drawn_prompt == "a cat face"
+    assert larger(make_picture({}).model_copy(update={"recipe": said}), 2).told == "a cat face"
+    earlier = Ask(prompt="a kitten", told="", seed=1, steps=2, width=64, height=64)  # a picture of before there was a vocabulary, drawn again
+    assert recipes_of(earlier, model, [])[0].drawn_prompt == "a kitten"
+    with pytest.raises(InvalidPrompt, match="reads 22"):
+        sample(model, [said.model_copy(update={"told": "word " * 60})], None)

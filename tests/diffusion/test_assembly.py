@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from tribute.diffusion.assembly import adapter, assemble_model
 from tribute.diffusion.recipes import ADAPTER
+from tribute.diffusion.vocabulary import VOCABULARY, load_vocabulary
 from tribute.records import InvalidInput
 from tribute.studio.wiring import STARTER
 
@@ -19,6 +20,8 @@ def test_a_model_is_assembled_halfway_between_what_it_learned_and_what_it_began_
     shutil.copytree(STARTER / "student", runs / "student")
     (runs / "parts").mkdir()
     shutil.copyfile(STARTER / "basis.safetensors", runs / "parts" / "basis.safetensors")
+    (runs / "vocabulary").mkdir()
+    shutil.copyfile(STARTER / VOCABULARY, runs / "vocabulary" / VOCABULARY)
     shutil.copytree(STARTER / "styles", runs / "style-micah")
     (runs / "style-micah" / "micah.safetensors").rename(runs / "style-micah" / ADAPTER)
     weights, student = "unet/diffusion_pytorch_model.safetensors", f"student/{ADAPTER}"
@@ -26,6 +29,7 @@ def test_a_model_is_assembled_halfway_between_what_it_learned_and_what_it_began_
         (start / to).parent.mkdir(parents=True)
         save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / path).items()}, start / to)
     assemble_model(runs, out, "s" * 64, start)
+    assert load_vocabulary(out / VOCABULARY)["puppy"] == "dog face"
     for path in (weights, student):
         learned, shipped = load_file(STARTER / path), load_file(out / path)
         assert learned.keys() == shipped.keys()

@@ -18,6 +18,7 @@ def line(account, amount, currency="CNY"):
 def test_the_model_is_not_told_the_names_of_the_styles_that_are_worn(prompt, told):
     recipe = make_picture({}).recipe.model_copy(update={"prompt": prompt, "styles": (StyleUse(name="micah"),)})
     assert recipe.drawn_prompt == told
+    assert recipe.model_copy(update={"prompt": "reynard", "told": prompt}).drawn_prompt == told
 
 
 def test_records_are_frozen_and_hash_by_content():

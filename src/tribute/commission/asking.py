@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force, terms_in_force
 from tribute.create.edit import check_strength
-from tribute.create.prompt import PROMPT_MAX
+from tribute.create.prompt import PROMPT_MAX, in_own_words
 from tribute.create.sample import check_prompt_fits, check_size
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
@@ -33,6 +33,7 @@ class Ask(Record):
     """
 
     prompt: str = Field(max_length=PROMPT_MAX)
+    told: str | None = Field(default=None, max_length=2 * PROMPT_MAX)  # as in a recipe, for a picture drawn again; by default by the model's vocabulary
     negative_prompt: str = Field(default="", max_length=PROMPT_MAX)
     styles: tuple[StyleUse, ...] = ()
     seed: int = Field(ge=0, le=2**32 - 1)
@@ -99,7 +100,7 @@ def check_ask(connection: Connection, ask: Ask, model: Model | None) -> None:
     found, _ = consented_styles(connection, ask.styles, model)
     recipe = recipes_of(ask.model_copy(update={"skip": ()}), model, found)[0]
     check_size(model, recipe.width, recipe.height, recipe.enlarge)
-    check_prompt_fits(model, recipe.prompt, recipe.negative_prompt)
+    check_prompt_fits(model, recipe.prompt, recipe.told, recipe.negative_prompt)
     check_strength(recipe)
 
 
@@ -137,13 +138,15 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
     varied = ask.variation_strength > 0 and not ask.source_sha256  # what is drawn over begins from its source
+    told = in_own_words(ask.prompt, model.vocabulary) if ask.told is None else ask.told
     rescale = ask.guidance_rescale
     if rescale is None:
         rescale = RESCALE if model.pipeline.scheduler.config.get("rescale_betas_zero_snr") else 0.0
     edit: dict[str, Any] = {"source_sha256": ask.source_sha256, "strength": ask.strength, "mask_sha256": ask.mask_sha256} if ask.source_sha256 else {}
     return [
         Recipe(
-            prompt=ask.prompt, negative_prompt=ask.negative_prompt, styles=uses, seed=ask.seed if varied else (ask.seed + at * ask.tries) % 2**32, **edit,
+            prompt=ask.prompt, told=told if told != ask.prompt else "", negative_prompt=ask.negative_prompt, styles=uses,
+            seed=ask.seed if varied else (ask.seed + at * ask.tries) % 2**32, **edit,
             variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength if varied else 0.0,
             steps=steps, guidance=guidance, guidance_rescale=rescale if guidance > 1 and not ask.source_sha256 else 0.0,
             width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
@@ -167,7 +170,7 @@ def larger(picture: Picture, times: int) -> Ask:
     recipe = picture.recipe
     if times not in (2, 4, 8) or recipe.enlarge * times not in (2, 4, 8):
         raise InvalidInput(f"a picture enlarged {recipe.enlarge} times cannot be enlarged {times} times more; give 2, 4 or 8, eight in all")
-    same = ("prompt", "negative_prompt", "styles", "seed", "variation_seed", "variation_strength", "source_sha256", "strength", "mask_sha256")
+    same = ("prompt", "told", "negative_prompt", "styles", "seed", "variation_seed", "variation_strength", "source_sha256", "strength", "mask_sha256")
     kept = {name: getattr(recipe, name) for name in same}
     size = {"width": recipe.width * times, "height": recipe.height * times, "enlarge": recipe.enlarge * times}
     return Ask.model_validate({**kept, **steps_of(recipe), **size})

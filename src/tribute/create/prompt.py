@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tribute.records import InvalidPrompt, StyleUse
@@ -46,6 +46,23 @@ def read_prompt(prompt: str, named: Sequence[str] = ()) -> tuple[str, tuple[Styl
     if len(styles) > STYLES_MAX:
         raise InvalidPrompt(f"{len(styles)} styles are named; at most {STYLES_MAX} can be mixed")
     return words, tuple(styles)
+
+
+def in_own_words(prompt: str, vocabulary: Mapping[str, str]) -> str:
+    """The prompt with its thing by the name that the model knows it by: `a red puppy, flat` is `a red dog face, flat` to a model that has seen dog faces.
+
+    The thing is what stands before the first comma, after an article and colours; where that is no word of the vocabulary, the prompt stays as it is.
+    """
+    if not vocabulary:
+        return prompt
+    from tribute.diffusion.text import COLOURS
+
+    english, chinese = ("|".join(names) for names in zip(*COLOURS, strict=True))
+    thing, rest = re.fullmatch(r"([^,\uff0c\u3001;\uff1b.\u3002]*)(.*)", prompt, re.DOTALL).groups()  # type: ignore[union-attr]
+    before = rf"\s*(?:(?:an?|the|one)\s+)?(?:(?:{english})\s+)*(?:一[个只条朵辆匹头座张把件])?(?:(?:{chinese})的?)?"
+    kept = re.match(before, thing, re.IGNORECASE).end()  # type: ignore[union-attr]
+    own = vocabulary.get(thing[kept:].strip().lower())
+    return f"{thing[:kept]}{own}{rest}" if own else prompt
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress:
     `watch` those of the first.
     """
     first = recipes[0]
-    own: dict[str, Any] = {"prompt": "", "seed": 0, "styles": (), "variation_seed": None}
+    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None}
     assert all(recipe.model_copy(update=own) == first.model_copy(update=own) for recipe in recipes)
     check_size(model, first.width, first.height, first.enlarge)
-    check_prompt_fits(model, first.negative_prompt, *{recipe.prompt for recipe in recipes})
+    check_prompt_fits(model, first.negative_prompt, *{text for recipe in recipes for text in (recipe.prompt, recipe.told)})
     made: list[np.ndarray] = []
     with model.lock, torch.inference_mode():
         at_once = model.rows_at_once(first.width // first.enlarge, first.height // first.enlarge)

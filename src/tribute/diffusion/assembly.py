@@ -22,6 +22,7 @@ from tribute.diffusion.student import StudentConfig
 from tribute.diffusion.text import TextConfig
 from tribute.diffusion.towers import Towers, TowersConfig
 from tribute.diffusion.upscaler import Upscaler, UpscalerConfig
+from tribute.diffusion.vocabulary import VOCABULARY, VocabularyConfig
 from tribute.records import InvalidInput
 
 
@@ -66,8 +67,9 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         (out / "student" / ADAPTER).write_bytes(student_data)
     if (runs / "towers" / "towers").exists():
         Towers.from_pretrained(runs / "towers" / "towers").bfloat16().save_pretrained(out / "towers")
-    if (runs / "likeness" / LIKENESS).exists():
-        shutil.copyfile(runs / "likeness" / LIKENESS, out / LIKENESS)
+    for run, name in (("likeness", LIKENESS), ("vocabulary", VOCABULARY)):
+        if (runs / run / name).exists():
+            shutil.copyfile(runs / run / name, out / name)
     index: dict[str, Any] = {
         "_class_name": "StableDiffusionPipeline",
         "feature_extractor": [None, None],
@@ -89,6 +91,7 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
             "config": asdict(AutoencoderConfig()),
         },
         "text": {"schedule": asdict(recipes.TEXT), "config": asdict(TextConfig())},
+        "vocabulary": {"config": asdict(VocabularyConfig())},
         "denoiser": {"schedule": asdict(recipes.DENOISER), "config": asdict(DenoiserConfig()), "halfway_to_its_start": start is not None},
         "style": {"schedule": asdict(recipes.STYLE), "for_concepts": recipes.STYLE_CONCEPTS, "config": asdict(StyleConfig())},
         "upscaler": {"schedule": asdict(recipes.UPSCALER), "config": asdict(UpscalerConfig())},

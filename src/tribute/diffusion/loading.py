@@ -65,6 +65,7 @@ class Model:
     engine: Any = None  # what runs the denoiser and the decoder instead of torch, or None
     upscaler: Any = None
     towers: Any = None
+    vocabulary: dict[str, str] = field(default_factory=dict)  # words that it never heard, and the labels that mean the same
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -282,6 +283,8 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
     import diffusers
     import transformers
 
+    from tribute.diffusion.vocabulary import VOCABULARY, load_vocabulary
+
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     folder = folder_of(name)
@@ -327,4 +330,5 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         engine=runner,
         upscaler=upscaler,
         towers=load_towers(folder / "towers"),
+        vocabulary=load_vocabulary(folder / VOCABULARY),
     )

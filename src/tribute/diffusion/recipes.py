@@ -1,6 +1,6 @@
 """The starter model's training, stage by stage; each is a function of a snapshot's works and a run folder.
 
-    basis → (autoencoder → upscaler, text) → denoiser → decoder, one adapter a style → student
+    basis → (autoencoder → upscaler, text) → denoiser → decoder, one adapter a style → student; vocabulary and likeness by themselves
 
 Every stage resumes where it stopped; `assembly.py` makes one model of their results.
 """
@@ -29,10 +29,11 @@ from tribute.diffusion.features import features
 from tribute.diffusion.likeness import build_likeness
 from tribute.diffusion.loading import in_peft_names
 from tribute.diffusion.student import StudentConfig, train_student
-from tribute.diffusion.text import TextConfig, end_states, tokens_of, train_text_encoder
+from tribute.diffusion.text import TextConfig, end_states, teacher, tokens_of, train_text_encoder
 from tribute.diffusion.towers import TowersConfig, train_towers
 from tribute.diffusion.training import Schedule
 from tribute.diffusion.upscaler import UpscalerConfig, train_upscaler
+from tribute.diffusion.vocabulary import VOCABULARY, VocabularyConfig, common_words, meanings, save_vocabulary
 from tribute.diffusion.wording import captions, held_out, mirrorable, tinted
 from tribute.records import Work
 
@@ -153,6 +154,14 @@ def text(run: Path, works: Sequence[Work], read: Read) -> None:
     tokenizer, model, _ = train_text_encoder(run, split(works)[0], TEXT, TextConfig())
     tokenizer.save_pretrained(run / "tokenizer")
     model.save_pretrained(run / "text_encoder")
+
+
+def vocabulary(run: Path, works: Sequence[Work], read: Read) -> None:
+    """What the model calls the things that its captions call otherwise."""
+    del read
+    config = VocabularyConfig()
+    run.mkdir(parents=True, exist_ok=True)
+    save_vocabulary(run / VOCABULARY, meanings(split(works)[0], common_words(config.words), teacher, run, config))
 
 
 def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands) -> None:

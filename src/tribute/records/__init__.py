@@ -213,6 +213,7 @@ class Recipe(Record):
     """All that decides a picture's pixels. Same recipe, same machine: same pixels."""
 
     prompt: str
+    told: str = ""  # the prompt in the model's own words, where those are others
     negative_prompt: str = ""
     styles: tuple[StyleUse, ...] = ()
     seed: int = Field(ge=0, le=2**32 - 1)
@@ -237,10 +238,12 @@ class Recipe(Record):
 
     @property
     def drawn_prompt(self) -> str:
-        """What the model is told: the prompt without the names of the styles that are worn. A style is worn by its weight; naming it gains nothing."""
+        """What the model is told: the prompt, in its own words, without the names of the styles that are worn. A style is worn by its weight; naming it
+        gains nothing."""
+        prompt = self.told or self.prompt
         names = "|".join(re.escape(use.name) for use in self.styles)
-        left = " ".join(re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", " ", self.prompt, flags=re.IGNORECASE).split()) if names else self.prompt
-        return left.strip(" ,，、;") or self.prompt
+        left = " ".join(re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", " ", prompt, flags=re.IGNORECASE).split()) if names else prompt
+        return left.strip(" ,，、;") or prompt
 
     @field_validator("styles")
     @classmethod

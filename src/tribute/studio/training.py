@@ -90,6 +90,8 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         adapters = {name: runs / f"style-{name}" / recipes.ADAPTER for name in STYLES}
         there = {name: path for name, path in adapters.items() if path.exists()}
         recipes.student(runs / "student", works, read, parts=parts, base=base, styles=there, hands=HANDS, start=earlier("student"))
+    elif stage == "vocabulary":
+        recipes.vocabulary(runs / "vocabulary", works, read)
     elif stage == "text":
         recipes.text(runs / "text", works, read)
         for name in ("tokenizer", "text_encoder"):

@@ -87,6 +87,8 @@ def create(
         shown.append({**picture.document(), "path": str(path)})
         if not as_json:
             typer.echo(f"{say('picture')}: {path}   {say('id')} {picture.id}   {say('seed')} {picture.recipe.seed}")
+            if picture.recipe.told:
+                typer.echo(f"{say('Drawn as')}: {picture.recipe.told}")
             show_credits(workshop, picture, picture.credits)
     if as_json:
         print_json(shown)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-STAGES = ("basis", "autoencoder", "upscaler", "text", "towers", "denoiser", "decoder", "style", "student", "likeness", "assemble")
+STAGES = ("basis", "autoencoder", "upscaler", "text", "vocabulary", "towers", "denoiser", "decoder", "style", "student", "likeness", "assemble")
 NEEDS = {"autoencoder": "basis.safetensors", "upscaler": "basis.safetensors"} | dict.fromkeys(
     ("towers", "denoiser", "decoder", "style", "student"), "text_encoder"
 )  # in runs/parts

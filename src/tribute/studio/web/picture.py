@@ -190,7 +190,7 @@ def model_of(floor: Floor, picture: Picture) -> str:
 def again(floor: Floor, hung: Hung) -> Ask:
     """The ask for the same picture."""
     recipe = hung.picture.recipe
-    same = ("prompt", "negative_prompt", "styles", "seed", "width", "height", "enlarge", "source_sha256", "strength", "mask_sha256")
+    same = ("prompt", "told", "negative_prompt", "styles", "seed", "width", "height", "enlarge", "source_sha256", "strength", "mask_sha256")
     return Ask.model_validate({**steps_of(recipe), **{name: getattr(recipe, name) for name in same}, "model": model_of(floor, hung.picture)})
 
 
