@@ -68,7 +68,13 @@ def test_a_vocabulary_comes_back_and_the_same_words_give_the_same_bytes(tmp_path
     assert load_vocabulary(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"[1]"), gzip.compress(b'{"a": 1}'), gzip.compress(b"{}")[:-9], gzip.compress(b" " * 9_000_000)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"no gzip", gzip.compress(b"[1]"), gzip.compress(b'{"a": 1}'), gzip.compress(b"{}")[:-9], gzip.compress(b" " * 9_000_000),
+        gzip.compress(b"{}")[:10] + b"\xff" * 20,
+    ],
+)  # fmt: skip
 def test_a_damaged_vocabulary_is_told_of(tmp_path, data):
     (tmp_path / "vocabulary").write_bytes(data)
     with pytest.raises(Unreadable, match="take the file away"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -113,5 +114,5 @@ def load_vocabulary(path: Path) -> dict[str, str]:
         if len(data) > BYTES_MAX:
             raise ValueError(f"it unpacks to more than {BYTES_MAX:,} bytes")
         return {str(text): str(label) for label, texts in json.loads(data).items() for text in texts}
-    except (OSError, EOFError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, AttributeError, TypeError) as error:
         raise Unreadable(f"{path} cannot be read: {str(error)[:200]}; take the file away to draw without it") from error
