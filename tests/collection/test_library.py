@@ -1,3 +1,6 @@
+import gzip
+import json
+
 import pytest
 
 from tests.conftest import CC_BY, make_work
@@ -37,6 +40,17 @@ def test_a_collection_travels_whole_and_installing_twice_is_harmless(tmp_path, m
         assert len(connection.execute(works.select()).all()) == 3
         assert allows(in_force(connection, "ada"), "style") is not None
     assert blobs.get(style.adapter_sha256) == b"first"
+
+
+def test_works_have_their_own_hashes_however_their_lines_are_written(tmp_path, memory):
+    shipped(tmp_path)
+    wanted = {make_work("ada", "ada", number).hash for number in range(3)}
+    lines = gzip.decompress((tmp_path / "works.jsonl.gz").read_bytes()).splitlines()
+    loose = [json.dumps(json.loads(line), indent=None).encode() for line in lines[1:]]  # with spaces; one line stays as it is shipped
+    (tmp_path / "works.jsonl.gz").write_bytes(gzip.compress(b"\n".join([lines[0], *loose])))
+    install_collection(memory, MemoryBlobs(), tmp_path)
+    with memory.reading() as connection:
+        assert {(row.hash, sha256(row.document.encode())) for row in connection.execute(works.select())} == {(digest, digest) for digest in wanted}
 
 
 def test_a_newer_training_replaces_the_older(tmp_path, memory):

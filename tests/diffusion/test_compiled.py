@@ -25,7 +25,7 @@ def network(tmp_path):
     traced = []
 
     def path_of():
-        path = tmp_path / f"{weights_digest(model)}.xml"
+        path = tmp_path / f"{weights_digest(model.state_dict().values())}.xml"
         trace(model, [torch.zeros(1, 6), torch.tensor(1.0), torch.zeros(3)], {0: [-1, 6], 1: [], 2: [3]}, path)
         traced.append(path)
         return path

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.conftest import make_work
-from tribute.diffusion.vocabulary import VocabularyConfig, common_words, load_vocabulary, meanings, save_vocabulary
+from tribute.diffusion.vocabulary import VocabularyConfig, bare, common_words, load_vocabulary, meanings, save_vocabulary
 from tribute.records import Unreadable
 
 DOG, FIRE, BETWEEN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.8, 0.6, 0.0)
@@ -50,6 +50,45 @@ def test_an_everyday_thing_is_meant_rather_than_a_rare_one(tmp_path, monkeypatch
     monkeypatch.setattr("tribute.diffusion.vocabulary.common_concepts", lambda _: ["fire"])
     for bonus, meant in ((0.0, "dog face"), (2.0, "fire")):
         assert meanings(WORKS, [], Teacher, tmp_path, VocabularyConfig(everyday=bonus))["pet"] == meant
+
+
+NEAR, NEARER, APPLE = (0.98, 0.2, 0.0), (0.995, 0.07, 0.0), (0.4, 0.9, 0.0)
+NAMED = {
+    "cat face": NEAR, "猫脸": NEAR, "black cat": (0.9, 0.44, 0.0), "黑猫": (0.9, 0.44, 0.0), "lion": DOG, "狮子": DOG, "cat": NEARER, "猫": NEARER,
+    "kitty": (0.985, 0.09, 0.0), "red apple": FIRE, "红苹果": FIRE, "apple": APPLE, "苹果": APPLE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("called", "followed", "meant"),
+    [
+        (0.0, 0.0, {"cat": "lion", "猫": "狮子", "kitty": "lion"}),
+        (0.5, 0.0, {"cat": "cat face", "猫": "猫脸", "kitty": "lion"}),
+        (0.5, 0.5, {"cat": "cat face", "猫": "猫脸", "kitty": "cat face"}),
+    ],
+)
+def test_a_cat_is_the_cat_face_and_a_kitty_what_a_cat_is(tmp_path, monkeypatch, called, followed, meant):
+    """What bears the text's own name is meant, though another is a little nearer; a word follows the tag that it is nearest to. An apple would be a red one,
+    so it stays an apple."""
+    monkeypatch.setitem(globals(), "VECTORS", NAMED)
+    works = [
+        work("lion", ("lion", "cat"), ("狮子", "猫"), 1),
+        work("cat-face", ("cat face", "cat"), ("猫脸", "猫"), 2),
+        work("black-cat", ("black cat", "cat"), ("黑猫", "猫"), 3),
+        work("red-apple", ("red apple", "apple"), ("红苹果", "苹果"), 4),
+    ]
+    config = VocabularyConfig(called=called, followed=followed, everyday=0.0)
+    assert meanings(works, ["kitty"], Teacher, tmp_path, config) == meant
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("black cat", "cat"), ("cat face", "cat"), ("cat", "cat"), ("red", ""), ("face", "face"), ("红心", "心"), ("狗脸", "狗"), ("猪头", "猪"), ("红", "红"),
+    ],
+)  # fmt: skip
+def test_a_label_s_bare_name(label, name):
+    assert bare(label) == name
 
 
 def test_other_words_are_not_given_the_vectors_of_an_earlier_run(tmp_path):

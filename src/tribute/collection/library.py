@@ -37,9 +37,14 @@ def put_artists(connection: Connection, found: Iterable[Artist]) -> None:
 
 
 def put_works(connection: Connection, found: Iterable[Work]) -> None:
+    _put_documents(connection, ((work, canonical(work.document())) for work in found))
+
+
+def _put_documents(connection: Connection, found: Iterable[tuple[Work, bytes]]) -> None:
+    """Works, each with its canonical document."""
     rows = [
         {"hash": sha256(said), "picture_sha256": work.picture_sha256, "artist_id": work.artist_id, "style": work.style, "document": said.decode()}
-        for work, said in ((work, canonical(work.document())) for work in found)
+        for work, said in found
     ]
     insert_new(connection, works, rows)
 
@@ -131,8 +136,10 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
         for consent in map(Consent.model_validate, everything["consents"]):
             if consent.artist_id not in spoken:
                 record_consent(connection, consent)
-        put_works(connection, (Work.model_validate_json(line) for line in lines))
         found = [Snapshot.model_validate(document) for document in everything["snapshots"]]
+        cited = {digest for snapshot in found for digest in snapshot.works}  # a line with such a hash is canonical: to write it out again takes half a second
+        described = ((Work.model_validate_json(line), line) for line in lines)
+        _put_documents(connection, ((work, line if sha256(line) in cited else canonical(work.document())) for work, line in described))
         insert_new(connection, snapshots, [{"hash": row.hash, "document": canonical(row.document()).decode()} for row in found])
         for style in newer:
             put_style(connection, style)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tribute.records import InvalidPrompt, StyleUse
@@ -48,21 +48,39 @@ def read_prompt(prompt: str, named: Sequence[str] = ()) -> tuple[str, tuple[Styl
     return words, tuple(styles)
 
 
-def in_own_words(prompt: str, vocabulary: Mapping[str, str]) -> str:
-    """The prompt with its thing by the name that the model knows it by: `a red puppy, flat` is `a red dog face, flat` to a model that has seen dog faces.
+WORD = re.compile(r".*的|\s+")  # what the next word of a thing begins after
+AROUND = re.compile(r"\s+(?:and|with|in|on|at|under|near|beside|behind)\s+|和|与", re.IGNORECASE)  # what stands between one thing and another
 
-    The thing is what stands before the first comma, after an article and colours; where that is no word of the vocabulary, the prompt stays as it is.
+
+def in_own_words(prompt: str, vocabulary: Mapping[str, str]) -> str:
+    """The prompt with its things by the names that the model knows them by: `a happy red puppy, flat` is `a happy red dog face, flat` to a model that has
+    seen dog faces.
+
+    Things are what stands before the first comma, each without an article and colours. Of one in several words as many of its last ones are taken as the
+    vocabulary knows, in Chinese what follows the last 的; where those are a name that the model has, or no word of the vocabulary, it stays as it is.
     """
     if not vocabulary:
         return prompt
+    things, rest = re.fullmatch(r"([^,\uff0c\u3001;\uff1b.\u3002]*)(.*)", prompt, re.DOTALL).groups()  # type: ignore[union-attr]
+    names = {name.lower() for name in vocabulary.values()}
+    between = [match.group() for match in AROUND.finditer(things)] if things.strip().lower() not in names | vocabulary.keys() else []
+    own = [_own_name(thing, vocabulary, names) for thing in (AROUND.split(things) if between else [things])]
+    return "".join(part for both in zip(own, [*between, ""], strict=True) for part in both) + rest
+
+
+def _own_name(thing: str, vocabulary: Mapping[str, str], names: Collection[str]) -> str:
     from tribute.diffusion.text import COLOURS
 
-    english, chinese = ("|".join(names) for names in zip(*COLOURS, strict=True))
-    thing, rest = re.fullmatch(r"([^,\uff0c\u3001;\uff1b.\u3002]*)(.*)", prompt, re.DOTALL).groups()  # type: ignore[union-attr]
+    english, chinese = ("|".join(colours) for colours in zip(*COLOURS, strict=True))
     before = rf"\s*(?:(?:an?|the|one)\s+)?(?:(?:{english})\s+)*(?:一[个只条朵辆匹头座张把件])?(?:(?:{chinese})的?)?"
-    kept = re.match(before, thing, re.IGNORECASE).end()  # type: ignore[union-attr]
-    own = vocabulary.get(thing[kept:].strip().lower())
-    return f"{thing[:kept]}{own}{rest}" if own else prompt
+    begin = re.match(before, thing, re.IGNORECASE).end()  # type: ignore[union-attr]
+    for at in [begin, *(match.end() for match in WORD.finditer(thing, begin))]:
+        said = thing[at:].strip().lower()
+        if said in names:
+            return thing
+        if said in vocabulary:
+            return thing[:at] + vocabulary[said]
+    return thing
 
 
 @dataclass(frozen=True)

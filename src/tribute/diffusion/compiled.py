@@ -13,14 +13,14 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ON_DISK = 12  # networks, traced and compiled; the starter has its decoder, and its base with and without its student, a few shapes each
 IN_MEMORY = 12  # of those for their very shape
@@ -50,11 +50,12 @@ def prune(cache: Path) -> None:
             path.with_suffix(".bin").unlink(missing_ok=True)
 
 
-def weights_digest(network: nn.Module, *more: object) -> str:
+def weights_digest(weights: Iterable[Tensor], *more: object) -> str:
     """A name for a network with these weights, and whatever else it depends on."""
     digest = hashlib.sha256(f"{import_openvino().__version__} {more}".encode())
-    for value in network.state_dict().values():
-        digest.update(value.contiguous().numpy().tobytes())
+    for value in weights:
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
 
 

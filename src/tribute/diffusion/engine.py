@@ -12,7 +12,7 @@ Axes: B batch, C latent channels, H height, W width, T tokens, D text width, R r
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +116,10 @@ class Decoder:
         self.autoencoder.__dict__.pop("decode", None)
 
     def _traced(self) -> Path:
-        decoding, channels = _Decoding(self.autoencoder), self.autoencoder.config.latent_channels
-        path = self.networks.cache / f"{weights_digest(decoding, self.autoencoder.config)}.xml"
+        channels = self.autoencoder.config.latent_channels
+        path = self.networks.cache / f"{weights_digest(self.autoencoder.state_dict().values(), self.autoencoder.config)}.xml"
         if not path.is_file():
-            trace(decoding, [torch.zeros(1, channels, self.side, self.side)], {0: [-1, channels, -1, -1]}, path)
+            trace(_Decoding(self.autoencoder), [torch.zeros(1, channels, self.side, self.side)], {0: [-1, channels, -1, -1]}, path)
         return path
 
     def _decode(self, latent_BCHW: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
@@ -139,7 +139,7 @@ class Engine:
         self.denoiser, self.cache = denoiser, cache or cache_folder()
         self.networks = Networks(dtype, self.cache)
         self.decoder = Decoder(autoencoder, denoiser.config.sample_size, self.networks) if small(autoencoder) else None
-        self.plain = copy.deepcopy(denoiser).float().eval()
+        self.plain = copy.deepcopy(denoiser).eval()
         self.multiple = 2 ** (len(denoiser.config.block_out_channels) - 1)  # of the latents' sides, that the traced network takes
         targets = StyleConfig().targets
         self.names = [name for name, part in denoiser.named_modules() if name.endswith(targets) and isinstance(part, nn.Linear | nn.Conv2d)]
@@ -190,11 +190,11 @@ class Engine:
 
     def _traced(self) -> Path:
         """The network for what is worn now, traced when it is first asked for."""
-        denoiser = self._with_merged()
-        path = self.cache / f"{weights_digest(denoiser, self.ranks, denoiser.config)}.xml"
+        config = self.plain.config
+        path = self.cache / f"{weights_digest(self._weights(), self.ranks, config)}.xml"
         if path.is_file():
             return path
-        config = denoiser.config
+        denoiser = self._with_merged()
         shapes = {0: [-1, config.in_channels, -1, -1], 1: [], 2: [-1, -1, config.cross_attention_dim]}
         example: list[Tensor] = [
             torch.zeros(1, config.in_channels, config.sample_size, config.sample_size), torch.tensor(1), torch.zeros(1, 8, config.cross_attention_dim),
@@ -208,14 +208,25 @@ class Engine:
         trace(network, example, shapes, path)
         return path
 
-    @torch.no_grad()
-    def _with_merged(self) -> Any:
-        """A copy of the base, with the adapter that every row wears added to its weights."""
-        denoiser = copy.deepcopy(self.plain)
+    def _merged_layers(self) -> Iterator[tuple[str, Any]]:
+        """The layers that the adapter which every row wears changes, by their names."""
         for name in self.names if self.merged else ():
             layer = self.denoiser.get_submodule(name)
             if self.merged in getattr(layer, "lora_A", {}):
-                denoiser.get_submodule(name).weight += layer.get_delta_weight(self.merged).float()
+                yield name, layer
+
+    def _weights(self) -> Iterator[Tensor]:
+        """All that the network depends on: adding them up takes a second, so it is not done where a traced one is there."""
+        yield from self.plain.state_dict().values()
+        for _, layer in self._merged_layers():
+            yield from (layer.lora_A[self.merged].weight, layer.lora_B[self.merged].weight, torch.as_tensor(layer.scaling[self.merged]))
+
+    @torch.no_grad()
+    def _with_merged(self) -> Any:
+        """A copy of the base in float32, with the adapter that every row wears added to its weights."""
+        denoiser = copy.deepcopy(self.plain).float()
+        for name, layer in self._merged_layers():
+            denoiser.get_submodule(name).weight += layer.get_delta_weight(self.merged).float()
         return denoiser
 
     def covers_adapters(self) -> bool:

@@ -52,7 +52,7 @@ def teacher() -> Any:
     return USE(threads=torch.get_num_threads())
 
 
-def common_words(encoder: Any, limit: int = 40_000) -> list[str]:
+def words_of(encoder: Any, limit: int = 40_000) -> list[str]:
     """Lower-case Latin and Han words of the teacher's own vocabulary, commonest first."""
     pieces = [str(piece).replace("▁", "") for piece in encoder._tokenizer._pieces]
     return list(dict.fromkeys(piece for piece in pieces if HAN.match(piece) or LATIN.match(piece)))[:limit]
@@ -181,7 +181,7 @@ def train_text_encoder(run: Path, works: Sequence[Work], schedule: Schedule, con
     """Returns the tokenizer, the encoder, and the linear map from its states to the teacher's space."""
     torch.manual_seed(schedule.seed)
     encoder = teacher()
-    words = common_words(encoder)
+    words = words_of(encoder)
     texts = distillation_texts(works, words, torch.Generator().manual_seed(schedule.seed))
     weighted = [text for work in works for text in (*work.captions_en, *work.captions_zh)] + texts
     tokenizer = train_tokenizer(weighted, config)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -29,6 +29,9 @@ from tribute.records import Unreadable, Work
 
 VOCABULARY = "vocabulary.json.gz"
 BYTES_MAX = 8_000_000  # of a vocabulary that is read, unpacked
+TEXTS_AT_ONCE = 4096
+ENGLISH_COLOURS = {english for english, _ in COLOURS}
+CHINESE_COLOURS = {chinese[0] for _, chinese in COLOURS}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class VocabularyConfig:
     least: float = 0.76  # cosine to the nearest caption, below which a word means nothing that can be drawn
     everyday: float = 0.05  # that much nearer counts an everyday concept
     tagged: float = 0.1  # and one whose tag the text is
+    called: float = 0.1  # and one whose label is the text, but for a colour or `face`
+    followed: float = 0.1  # and the meaning of the caption that a word is nearest to
     teacher_batch: int = 256
 
 
@@ -58,40 +63,88 @@ def vectors_of(run: Path, texts: Sequence[str], teacher: Callable[[], Any], batc
     return torch.from_numpy(np.load(kept))
 
 
+def bare(label: str) -> str:
+    """A label without its colour and without what emoji names add to a thing: `cat` of `black cat` and of `cat face`, `心` of `红心`."""
+    if label.isascii():
+        return " ".join(word for word in label.removesuffix(" face").split() if word not in ENGLISH_COLOURS)
+    if len(label) < 2:
+        return label
+    return label[1:] if label[0] in CHINESE_COLOURS else label[:-1] if label[-1] in "脸头" else label
+
+
+@dataclass(frozen=True)
+class Concepts:
+    """What can be meant, portraits apart: C concepts with their labels, and everything that any of their works is called."""
+
+    labels: Mapping[str, tuple[str, str]]  # English and Chinese
+    tagged: Mapping[str, Collection[int]]  # caption -> the concepts' places
+    everyday: Collection[str]
+
+    @classmethod
+    def of(cls, works: Sequence[Work]) -> Concepts:
+        labels: dict[str, tuple[str, str]] = {}
+        tagged: dict[str, set[int]] = {}
+        place: dict[str, int] = {}
+        for work in works:
+            if work.concept != "portrait":
+                labels.setdefault(work.concept, (work.captions_en[0], work.captions_zh[0]))
+                place.setdefault(work.concept, len(place))
+                for text in (*work.captions_en, *work.captions_zh):
+                    tagged.setdefault(text, set()).add(place[work.concept])
+        return cls(labels, tagged, common_concepts(works))
+
+    def called(self, chinese: bool) -> dict[str, list[int]]:
+        """Concepts by their bare labels in a language, and by their labels."""
+        found: dict[str, list[int]] = {}
+        for at, label in enumerate(pair[chinese] for pair in self.labels.values()):
+            for name in {label, bare(label)}:
+                found.setdefault(name, []).append(at)
+        return found
+
+
 def meanings(works: Sequence[Work], words: Sequence[str], teacher: Callable[[], Any], run: Path, config: VocabularyConfig) -> dict[str, str]:
     """The label, in its own language, of what each tag and each word means that is none itself; portraits apart.
 
-    That is the concept to whose label, and to the mean of whose captions, the text is nearest; a word must be near some caption, too. Labels that name a
-    colour are no meaning: which colour is for the prompt to say.
+    That is the concept to whose label, and to the mean of whose captions, the text is nearest, with something added for what is told in
+    `VocabularyConfig`; a word must be near some caption, too. Labels that name a colour are no meaning, and a text that would mean one, as apple does a
+    red one, is left alone: which colour is for the prompt to say.
     """
-    labels: dict[str, tuple[str, str]] = {}
-    tagged: dict[str, set[str]] = {}
-    said: dict[str, set[str]] = {}
-    for work in works:
-        if work.concept != "portrait":
-            labels.setdefault(work.concept, (work.captions_en[0], work.captions_zh[0]))
-            for text in (*work.captions_en, *work.captions_zh):
-                tagged.setdefault(text, set()).add(work.concept)
-                said.setdefault(work.concept, set()).add(text)
-    coloured, everyday = {name for pair in COLOURS for name in pair}, set(common_concepts(works))
-    concepts = [concept for concept, (label, _) in labels.items() if not coloured & set(label.split())]
-    names, anchors, plain = {name for pair in labels.values() for name in pair}, list(tagged), set(concepts)
+    concepts = Concepts.of(works)
+    labels, tagged = list(concepts.labels.values()), concepts.tagged
+    anchors = list(tagged)
     texts = [*anchors, *(word for word in dict.fromkeys(words) if word not in tagged)]
     vectors_NE = vectors_of(run, texts, teacher, config.teacher_batch)
     row = {text: at for at, text in enumerate(texts)}
-    middle_CE = nn.functional.normalize(torch.stack([vectors_NE[[row[text] for text in sorted(said[concept])]].mean(0) for concept in concepts]), dim=1)
-    bonus_C = torch.tensor([config.everyday * (concept in everyday) for concept in concepts])
-    towards = [(vectors_NE[[row[labels[concept][chinese]] for concept in concepts]] + middle_CE) / 2 for chinese in (0, 1)]
-    captions_AE = vectors_NE[: len(anchors)]
-    near = [(vectors_NE[at : at + 4096] @ captions_AE.T).max(1) for at in range(0, len(texts), 4096)]
-    similarity_N, nearest_N = torch.cat([some.values for some in near]).tolist(), torch.cat([some.indices for some in near]).tolist()
+    own: list[list[int]] = [[] for _ in labels]  # the rows of each concept's captions
+    for text in sorted(tagged):
+        for at in tagged[text]:
+            own[at].append(row[text])
+    middle_CE = nn.functional.normalize(torch.stack([vectors_NE[rows].mean(0) for rows in own]), dim=1)
+    everyday_C = torch.tensor([config.everyday * (concept in set(concepts.everyday)) for concept in concepts.labels])
+    coloured = [bool(ENGLISH_COLOURS & set(english.split())) for english, _ in labels]
     found: dict[str, str] = {}
-    for at, text in enumerate(texts):
-        caption = text if text in tagged else anchors[nearest_N[at]]
-        if text not in names | coloured and tagged[caption] <= plain and (text in tagged or similarity_N[at] >= config.least):
-            chinese = not text.isascii()
-            tag_C = torch.tensor([config.tagged * (concept in tagged.get(text, ())) for concept in concepts])
-            found[text] = labels[concepts[int((towards[chinese] @ vectors_NE[at] + bonus_C + tag_C).argmax())]][chinese]
+    for chinese in (False, True):
+        towards_CE = (vectors_NE[[row[pair[chinese]] for pair in labels]] + middle_CE) / 2
+        called = concepts.called(chinese)
+        said = [text for text in texts if text.isascii() != chinese]  # tags first: a word may follow one
+        captions = [text for text in said if text in tagged]
+        captions_AE, meant = vectors_NE[[row[text] for text in captions]], dict[str, int]()
+        for start in range(0, len(said), TEXTS_AT_ONCE):
+            some = said[start : start + TEXTS_AT_ONCE]
+            vectors_BE = vectors_NE[[row[text] for text in some]]
+            nearest = (vectors_BE @ captions_AE.T).max(1)
+            for text, score_C, similarity, caption in zip(
+                some, vectors_BE @ towards_CE.T + everyday_C, nearest.values.tolist(), nearest.indices.tolist(), strict=True
+            ):
+                if text not in tagged and similarity < config.least:
+                    continue
+                score_C[list(tagged.get(text, ()))] += config.tagged
+                score_C[called.get(text, [])] += config.called
+                if text not in tagged:
+                    score_C[meant[captions[caption]]] += config.followed
+                meant[text] = int(score_C.argmax())
+        names = {pair[chinese] for pair in labels} | ENGLISH_COLOURS | {name for _, name in COLOURS}
+        found |= {text: labels[at][chinese] for text, at in meant.items() if text not in names and not coloured[at]}
     return found
 
 
