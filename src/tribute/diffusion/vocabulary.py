@@ -37,7 +37,7 @@ CHINESE_COLOURS = {chinese[0] for _, chinese in COLOURS}
 @dataclass(frozen=True)
 class VocabularyConfig:
     words: int = 40_000  # of each language, the commonest
-    least: float = 0.76  # cosine to the nearest caption, below which a word means nothing that can be drawn
+    least: float = 0.7  # cosine to the nearest caption of its language, below which a word means nothing that can be drawn
     everyday: float = 0.05  # that much nearer counts an everyday concept
     tagged: float = 0.1  # and one whose tag the text is
     called: float = 0.1  # and one whose label is the text, but for a colour or `face`
