@@ -55,7 +55,7 @@ def weights_digest(weights: Iterable[Tensor], *more: object) -> str:
     digest = hashlib.sha256(f"{import_openvino().__version__} {more}".encode())
     for value in weights:
         digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
