@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,23 @@ def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_pa
     again = load_model(str(bench.folder), engine="openvino", dtype=torch.float32)  # reads what was traced before
     assert far(sample(again, asked[2:4], blobs.__getitem__), drawn[1][2:4]) <= 1
     assert len(list(tmp_path.rglob("*.xml"))) == 3
+
+
+def test_a_newer_student_is_not_drawn_by_the_network_traced_for_an_older_one(bench, tmp_path, monkeypatch):
+    """Traced networks of one base lie side by side: without its student, with it, and with another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    students = [None, tmp_path / "older", tmp_path / "newer"]
+    for number, path in enumerate(students[1:], 1):
+        path.write_bytes(make_adapter(bench.folder, number))
+    drawn = {}
+    for student in students:
+        for engine in ("torch", "openvino"):
+            model = load_model(str(bench.folder), engine=engine, dtype=torch.float32)
+            model.student = student
+            drawn[student, engine] = sample(model, [recipe(model, student=student is not None)], None)
+        assert far(drawn[student, "torch"], drawn[student, "openvino"]) <= 1
+    assert min(far(drawn[one, "torch"], drawn[other, "torch"]) for one, other in pairwise(students)) > 3
+    assert len(list(tmp_path.rglob("*.xml"))) == 4  # the decoder, and three denoisers
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])

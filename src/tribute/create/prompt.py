@@ -49,7 +49,7 @@ def read_prompt(prompt: str, named: Sequence[str] = ()) -> tuple[str, tuple[Styl
 
 
 WORD = re.compile(r".*的|\s+")  # what the next word of a thing begins after
-AROUND = re.compile(r"\s+(?:and|with|in|on|at|under|near|beside|behind)\s+|和|与", re.IGNORECASE)  # what stands between one thing and another
+AROUND = re.compile(r"(?<!\s)\s+(?:and|with|in|on|at|under|near|beside|behind)\s+|和|与", re.IGNORECASE)  # what stands between one thing and another
 
 
 def in_own_words(prompt: str, vocabulary: Mapping[str, str]) -> str:
@@ -62,8 +62,9 @@ def in_own_words(prompt: str, vocabulary: Mapping[str, str]) -> str:
     if not vocabulary:
         return prompt
     things, rest = re.fullmatch(r"([^,\uff0c\u3001;\uff1b.\u3002]*)(.*)", prompt, re.DOTALL).groups()  # type: ignore[union-attr]
-    names = {name.lower() for name in vocabulary.values()}
-    between = [match.group() for match in AROUND.finditer(things)] if things.strip().lower() not in names | vocabulary.keys() else []
+    names = {name.lower() for name in set(vocabulary.values())}  # thousands of words, but few names
+    whole = things.strip().lower()
+    between = [] if whole in names or whole in vocabulary else [match.group() for match in AROUND.finditer(things)]
     own = [_own_name(thing, vocabulary, names) for thing in (AROUND.split(things) if between else [things])]
     return "".join(part for both in zip(own, [*between, ""], strict=True) for part in both) + rest
 

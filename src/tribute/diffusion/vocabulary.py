@@ -91,7 +91,7 @@ class Concepts:
                 place.setdefault(work.concept, len(place))
                 for text in (*work.captions_en, *work.captions_zh):
                     tagged.setdefault(text, set()).add(place[work.concept])
-        return cls(labels, tagged, common_concepts(works))
+        return cls(labels, tagged, set(common_concepts(works)))
 
     def called(self, chinese: bool) -> dict[str, list[int]]:
         """Concepts by their bare labels in a language, and by their labels."""
@@ -120,7 +120,7 @@ def meanings(works: Sequence[Work], words: Sequence[str], teacher: Callable[[], 
         for at in tagged[text]:
             own[at].append(row[text])
     middle_CE = nn.functional.normalize(torch.stack([vectors_NE[rows].mean(0) for rows in own]), dim=1)
-    everyday_C = torch.tensor([config.everyday * (concept in set(concepts.everyday)) for concept in concepts.labels])
+    everyday_C = torch.tensor([config.everyday * (concept in concepts.everyday) for concept in concepts.labels])
     coloured = [bool(ENGLISH_COLOURS & set(english.split())) for english, _ in labels]
     found: dict[str, str] = {}
     for chinese in (False, True):
