@@ -10,12 +10,13 @@ import io
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageEnhance, ImageOps
+from tqdm import tqdm
 
 from tribute.diffusion.likeness import Likeness
 from tribute.diffusion.recipes import load_pictures
-from tribute.provenance.copies import CopyIndex, looks
+from tribute.provenance.fingerprints import FINGERPRINTS, Fingerprints
+from tribute.provenance.fingerprints import SURE as COPY
 from tribute.records import Work
 from tribute.store.database import documents
 from tribute.store.schema import works as works_table
@@ -41,42 +42,39 @@ CHANGES = {
 }
 
 
-def main(home: Path, file: Path, count: int) -> None:
+def main(home: Path, folder: Path, count: int) -> None:
     workshop = open_workshop(Settings(home=home), None)
     with workshop.database.reading() as connection:
         everything = sorted(documents(connection, works_table, Work), key=lambda work: work.hash)
-    likeness = Likeness.load(file)
+    likeness, fingerprints = Likeness.load(folder / FILE), Fingerprints.load(folder / FINGERPRINTS)
     at = np.random.default_rng(0).choice(len(everything), count, replace=False)
     pictures = [Image.fromarray(picture) for picture in load_pictures([everything[one] for one in at], workshop.blobs.get)]
     artists = np.array([work.artist_id for work in everything])
-    print(f"{len(everything):,} works, {file.stat().st_size / 1e6:.2f} MB; {count} of them changed\n")
-    print(f"| change | its own work first | among the first {CANDIDATES} | a copy by the vectors | and by the work's picture |\n|---|---|---|---|---|")
+    others_QN = artists[None, :] != artists[at][:, None]
+    sizes = [(folder / name).stat().st_size / 1e6 for name in (FILE, FINGERPRINTS)]
+    print(f"{len(everything):,} works; vectors {sizes[0]:.2f} MB, fingerprints {sizes[1]:.2f} MB; {count} of them changed\n")
+    print(f"| change | its own work first | in the first {CANDIDATES} | a copy by the vectors | by the fingerprints | by either |\n|---|---|---|---|---|---|")
     for name, change in CHANGES.items():
         changed = np.stack([np.asarray(change(picture).resize((128, 128), Image.Resampling.LANCZOS)) for picture in pictures])
-        similarity_QN = likeness.similarities(changed)
-        own_Q = similarity_QN[torch.arange(count), torch.from_numpy(at)]
+        similarity_QN = likeness.similarities(changed).numpy()
+        copied_QN = np.stack([fingerprints.copied(one) for one in tqdm(changed, desc=name, mininterval=2.0)])
+        own_Q, told_Q = (all_QN[np.arange(count), at] for all_QN in (similarity_QN, copied_QN))
         rank_Q = (similarity_QN > own_Q[:, None]).sum(1)
-        seen_Q = torch.tensor([bool(CopyIndex(looks(np.asarray(one))).nearest(two).is_copy) for one, two in zip(pictures, changed, strict=True)])
-        told = [float(part.float().mean()) for part in (rank_Q == 0, rank_Q < CANDIDATES, own_Q >= SURE, (rank_Q < CANDIDATES) & (seen_Q | (own_Q >= SURE)))]
-        print(f"| {name} | " + " | ".join(f"{part:.1%}" for part in told) + " |")
+        told = [rank_Q == 0, rank_Q < CANDIDATES, own_Q >= SURE, told_Q >= COPY, (own_Q >= SURE) | (told_Q >= COPY)]
+        print(f"| {name} | " + " | ".join(f"{part.mean():.1%}" for part in told) + " |")
         if name == "as it is":
-            others_QN = torch.from_numpy(artists[None, :] != artists[at][:, None])
-            nearest_QK = similarity_QN.masked_fill(~others_QN, -1).topk(CANDIDATES, dim=1)
-    nearest_Q = nearest_QK.values[:, 0]
-    alike = [
-        CopyIndex([look for one in load_pictures([everything[one] for one in row], workshop.blobs.get) for look in looks(one)])
-        .nearest(np.asarray(picture))
-        .is_copy
-        for row, picture in zip(nearest_QK.indices.tolist(), pictures, strict=True)
-    ]
-    print(f"\nnearest work of another artist: median {float(nearest_Q.median()):.3f}, 99th percentile {float(nearest_Q.quantile(0.99)):.3f}; ", end="")
-    print(f"taken for a copy at {SURE}: {float((nearest_Q >= SURE).float().mean()):.2%}, by the pictures too: {sum(alike) / count:.2%}")
+            strangers = {"vectors": (similarity_QN, SURE), "fingerprints": (copied_QN, COPY)}
+    print("\nnearest work of another artist:")
+    for name, (all_QN, threshold) in strangers.items():
+        nearest_Q = np.where(others_QN, all_QN, -1).max(1)
+        median, most = np.quantile(nearest_Q, [0.5, 0.99])
+        print(f"by the {name} median {median:.3f}, 99th percentile {most:.3f}; taken for a copy at {threshold}: {(nearest_Q >= threshold).mean():.2%}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--file", type=Path, default=STARTER / FILE)
+    parser.add_argument("--folder", type=Path, default=STARTER, help="with likeness.safetensors and fingerprints.safetensors")
     parser.add_argument("--works", type=int, default=300)
     given = parser.parse_args()
-    main(given.home, given.file, given.works)
+    main(given.home, given.folder, given.works)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tribute.collection.consent import COMMONS_LICENCES
-from tribute.records import Artist, Consent, Snapshot, Style, Work, sha256
+from tribute.collection.library import snapshots_in
+from tribute.records import Artist, Consent, Style, Work, sha256
 
 ROOT = Path(__file__).parents[1]
 STARTER = ROOT / "src" / "tribute" / "starter"
@@ -59,7 +60,7 @@ def test_stock_diffusers_draws_with_it_where_tribute_cannot_be_imported():
 
 
 def test_every_checkpoint_cites_a_snapshot_that_is_there(collection):
-    snapshots = {Snapshot.model_validate(document).hash: document for document in collection["snapshots"]}
+    snapshots = {document["hash"]: document for document in collection["snapshots"]}
     cited = json.loads((STARTER / "tribute.json").read_text())["snapshot"]
     assert snapshots[cited]["use"] == "train_base"
     for document in collection["styles"]:
@@ -72,8 +73,9 @@ def test_every_checkpoint_cites_a_snapshot_that_is_there(collection):
 def test_snapshots_hold_exactly_what_consent_allowed(collection, works):
     by_hash = {work.hash: work for work in works}
     consents = {Consent.model_validate(document).hash: Consent.model_validate(document) for document in collection["consents"]}
-    for document in collection["snapshots"]:
-        snapshot = Snapshot.model_validate(document)
+    snapshots = snapshots_in(collection, [work.hash for work in works])
+    assert len(snapshots) == len(collection["styles"]) + 1
+    for snapshot in snapshots:
         allowed = {consents[digest].artist_id for digest in snapshot.consents if consents[digest].use == snapshot.use and consents[digest].allowed}
         used = [by_hash[digest] for digest in snapshot.works]
         assert {work.artist_id for work in used} == allowed == set(snapshot.artists)

@@ -7,10 +7,10 @@ from tests.conftest import CC_BY, make_work
 from tribute.collection.consent import allows, in_force, record_consent
 from tribute.collection.library import export_collection, install_collection, put_artists, put_style, put_works, withdraw_artist
 from tribute.collection.snapshot import take_snapshot
-from tribute.records import Artist, Consent, InvalidManifest, Style, Unknown, sha256, utc_now
+from tribute.records import Artist, Consent, InvalidManifest, Snapshot, Style, Unknown, sha256, utc_now
 from tribute.store.blobs import MemoryBlobs
 from tribute.store.database import Database, documents
-from tribute.store.schema import styles, works
+from tribute.store.schema import snapshots, styles, works
 
 
 def shipped(folder, adapter=b"first"):
@@ -51,6 +51,24 @@ def test_works_have_their_own_hashes_however_their_lines_are_written(tmp_path, m
     install_collection(memory, MemoryBlobs(), tmp_path)
     with memory.reading() as connection:
         assert {(row.hash, sha256(row.document.encode())) for row in connection.execute(works.select())} == {(digest, digest) for digest in wanted}
+
+
+def test_snapshots_cite_lines_and_no_others_are_taken_for_theirs(tmp_path, memory):
+    style = shipped(tmp_path)
+    whole = json.loads((tmp_path / "collection.json").read_text())
+    (snapshot,) = whole["snapshots"]
+    assert (snapshot["hash"], snapshot["works"]) == (style.snapshot, [0, 1, 2])
+    install_collection(memory, MemoryBlobs(), tmp_path)
+    with memory.reading() as connection:
+        assert [found.hash for found in documents(connection, snapshots, Snapshot)] == [style.snapshot]
+    for wrong in ([0, 1], [0, 2, 1], [0, 1, -1], [0, 1, 3]):
+        (tmp_path / "collection.json").write_text(json.dumps(whole | {"snapshots": [snapshot | {"works": wrong}]}))
+        with pytest.raises(InvalidManifest, match="of one export"):
+            install_collection(Database("sqlite://"), MemoryBlobs(), tmp_path)
+    for wrong in (["0" * 64], "012", 3):
+        (tmp_path / "collection.json").write_text(json.dumps(whole | {"snapshots": [snapshot | {"works": wrong}]}))
+        with pytest.raises(InvalidManifest, match="cannot be read"):
+            install_collection(Database("sqlite://"), MemoryBlobs(), tmp_path)
 
 
 def test_a_newer_training_replaces_the_older(tmp_path, memory):

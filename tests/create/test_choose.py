@@ -7,11 +7,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tribute.commission import TRIES, Ask, commission, recipes_of, unseeded
-from tribute.create.choose import best_of, can_choose, likeness_to_words
+from tests.conftest import flat_art
+from tribute.commission import TRIES, Ask, commission, near_copy, recipes_of, unseeded
+from tribute.create.choose import ROUNDS, best_of, can_choose, likeness_to_words
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
 from tribute.diffusion.towers import Towers
+from tribute.provenance.copies import descriptor
+from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints, fingerprints_of
 from tribute.records import StyleUse, Unreadable
 
 
@@ -47,6 +50,53 @@ def test_what_is_kept_is_most_like_the_words(towered):
         assert chosen == tried[likest]
         assert alike(picture, pictures[likest])
     assert len({chosen.seed - recipe.seed for chosen, recipe in zip(kept, recipes, strict=True)}) > 1  # not always the same place
+
+
+def test_what_is_passed_over_is_not_kept(towered):
+    model = towered.model
+    recipes = recipes_of(ask(count=2, tries=3), model, [])
+    ((first, other), (picture, _)) = best_of(model, recipes, 3, None)
+    kept, drawn = best_of(model, recipes, 3, None, passed_over=lambda found: alike(found, picture))
+    assert kept[1] == other
+    pictures = sample(model, [as_drawn(first.model_copy(update={"seed": 7 + more})) for more in range(3)], None)
+    ranked = np.argsort(-likeness_to_words(model, first.prompt, pictures))
+    assert (first.seed, kept[0].seed) == (7 + ranked[0], 7 + ranked[1])
+    assert alike(drawn[0], pictures[ranked[1]])
+
+
+def test_where_all_are_passed_over_others_are_drawn_and_at_last_the_first_best_is_kept(towered):
+    recipes, steps = recipes_of(ask(count=2, tries=2), towered.model, []), []
+    (first, other), _ = best_of(towered.model, recipes, 2, None)
+    seen = []
+
+    def all_of_the_first(found):
+        seen.append(found)
+        return len(seen) <= 2
+
+    kept, drawn = best_of(towered.model, recipes, 2, None, passed_over=all_of_the_first)
+    assert kept[1] == other
+    assert (kept[0].prompt_noise, kept[0].seed in (7, 8)) == (ROUNDS[1], True)
+    (alone,) = sample(towered.model, [as_drawn(kept[0])], None)
+    assert alike(drawn[0], alone)
+    kept, _ = best_of(towered.model, recipes, 2, None, lambda done, total: steps.append((done, total)), passed_over=lambda found: True)
+    assert kept == [first, other]
+    assert steps == [(done, 2) for _ in ROUNDS for done in (1, 2)]  # one batch a round, and none that goes without a word
+
+
+def test_a_commission_passes_over_near_copies_of_the_works_that_its_model_knows(towered):
+    """The tries kept at first are made works: of those, the model has the fingerprints."""
+    asked = ask(tries=3)
+    (found,) = commission(towered.desk, towered.model, asked)
+    recipes = recipes_of(asked, towered.model, [])
+    (drawn,) = sample(towered.model, [as_drawn(found.recipe)], None)
+    works = [drawn, *(flat_art(seed=seed, side=128) for seed in range(200))]
+    build_fingerprints(np.stack([descriptor(work) for work in works])).save(towered.model.folder / FINGERPRINTS)
+    fingerprints_of.cache_clear()
+    (other,) = commission(towered.desk, towered.model, asked)
+    assert other.recipe != found.recipe
+    assert other.recipe == best_of(towered.model, recipes, 3, None, passed_over=near_copy(towered.model))[0][0]
+    (again,) = commission(towered.desk, towered.model, ask(seed=found.recipe.seed))  # whoever names a seed gets its picture
+    assert again.recipe == found.recipe
 
 
 def test_a_view_shows_one_try_of_each(towered):

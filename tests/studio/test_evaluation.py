@@ -100,6 +100,9 @@ def test_copies_are_told_and_strangers_are_not(material):
     assert of_held.value == unlike.value == 0
     assert of_held.met
     assert of_all.value == pytest.approx(len(copies) / (len(copies) + len(strangers)))
+    given = measure.given_copies_figures(material, copies, strangers, strangers, copies[:3], 4)
+    assert [figure.value for figure in given] == [len(copies), 0, 0, 3]
+    assert [figure.met for figure in given] == [None, None, None, False]
 
 
 def test_a_copy_that_the_artist_made_too_is_told_from_one_that_only_the_model_made(material):
@@ -158,6 +161,6 @@ def test_bare_names_are_asked_for_and_their_tries_are_judged(material, judges):
     assert len({trial.concept for trial in trials}) == 4
     right = [(trial, drawn_by("noto", int(trial.concept.split("-")[1]), 1)) for trial in trials]
     blind = [(trial, flat_art(128, 999)) for trial in trials]
-    once, best, of_pairs = measure.tries_figures(judges, blind, right, right, 4)
-    assert once.value < 0.5 < best.value == of_pairs.value
+    once, best, of_pairs, of_held = measure.tries_figures(judges, blind, right, right, blind, 4)
+    assert once.value == of_held.value < 0.5 < best.value == of_pairs.value
     assert "best of 4" in best.name

@@ -17,10 +17,12 @@ from tests.tiny import make_model
 from tribute.collection.library import put_works
 from tribute.diffusion.likeness import build_likeness
 from tribute.ledger.refund import refund
+from tribute.provenance.copies import descriptor
+from tribute.provenance.fingerprints import build_fingerprints
 from tribute.records import InsufficientFunds, NotAllowed, Unknown
 from tribute.studio.floor import open_floor
 from tribute.studio.gallery import kept_key
-from tribute.studio.likeness import check_source, closest_works
+from tribute.studio.likeness import check_source, closest_works, pixels_of
 from tribute.studio.wiring import open_workshop
 
 
@@ -87,7 +89,8 @@ def test_a_work_is_found_and_cannot_be_drawn_over_without_its_artists_word(clien
     pictures = np.stack([np.asarray(Image.fromarray(one).resize((6, 6)).resize((128, 128), Image.Resampling.NEAREST)) for one in pictures])
     likeness = build_likeness(features(pictures).pooled_NF, components=5)
     monkeypatch.setattr("tribute.diffusion.likeness.features", features)
-    monkeypatch.setattr("tribute.studio.likeness.shipped", lambda: (likeness, hashes))
+    known = build_fingerprints(np.stack([descriptor(picture) for picture in pictures]))
+    monkeypatch.setattr("tribute.studio.likeness.shipped", lambda: (likeness, known, hashes))
     found = closest_works(workshop, png(pictures[3]), 3)
     assert found[0]["work"].hash == hashes[3]
     assert found[0]["sure"]
@@ -97,7 +100,8 @@ def test_a_work_is_found_and_cannot_be_drawn_over_without_its_artists_word(clien
     assert found[0]["work"].title in page
     shipped = workshop.home / "starter"
     shipped.mkdir()
-    (shipped / "likeness.safetensors").write_bytes(b"there")
+    for name in ("likeness.safetensors", "fingerprints.safetensors"):
+        (shipped / name).write_bytes(b"there")
     monkeypatch.setattr("tribute.studio.likeness.STARTER", shipped)
     refused = client.post("/create", data={"prompt": "a fox", "count": "1"}, files={"source": ("x.png", png(pictures[3]))})
     assert refused.status_code == 403
@@ -107,44 +111,52 @@ def test_a_work_is_found_and_cannot_be_drawn_over_without_its_artists_word(clien
     check_source(workshop, png(255 - pictures[3]))
 
 
-def test_a_changed_copy_of_a_work_is_known_by_the_works_own_picture(workshop, monkeypatch):
-    """The vectors find every work to be a little like the upload; what tells is the picture in the store."""
-    works = []
-    for seed in (71, 72):
-        blob = workshop.blobs.put(png(flat_art(128, seed)))
-        works.append(make_work("ada-artist", "ada", seed).model_copy(update={"picture_sha256": blob}))
+def fingerprints(*pictures):
+    """Of these works, among strangers."""
+    strangers = [flat_art(128, seed) for seed in range(500, 700)]
+    return build_fingerprints(np.stack([descriptor(picture) for picture in (*pictures, *strangers)])), [*"x" * len(strangers)]
+
+
+def test_a_changed_copy_of_a_work_is_known_by_its_fingerprint_without_its_picture(workshop, monkeypatch):
+    """The vectors find every work to be a little like the upload; what tells is the fingerprint."""
+    works = [make_work("ada-artist", "ada", seed) for seed in (71, 72)]
     with workshop.database.writing() as connection:
         put_works(connection, works)
-    vectors = SimpleNamespace(similarities=lambda _: torch.tensor([[0.5, 0.4]]))
-    monkeypatch.setattr("tribute.studio.likeness.shipped", lambda: (vectors, [work.hash for work in works]))
+    known, strangers = fingerprints(flat_art(128, 71), flat_art(128, 72))
+    vectors = SimpleNamespace(similarities=lambda _: torch.tensor([[0.5, 0.4] + [0.0] * len(strangers)]))
+    monkeypatch.setattr("tribute.studio.likeness.shipped", lambda: (vectors, known, [*(work.hash for work in works), *strangers]))
     shipped = workshop.home / "starter"
     shipped.mkdir()
-    (shipped / "likeness.safetensors").write_bytes(b"there")
+    for name in ("likeness.safetensors", "fingerprints.safetensors"):
+        (shipped / name).write_bytes(b"there")
     monkeypatch.setattr("tribute.studio.likeness.STARTER", shipped)
     saved = io.BytesIO()
     Image.fromarray(flat_art(128, 72)).crop((2, 2, 126, 126)).resize((200, 200)).save(saved, "JPEG", quality=60)
     first, second = closest_works(workshop, saved.getvalue(), 2)
     assert first["work"].hash == works[1].hash  # though the vectors had it second
     assert first["sure"]
+    assert not first["shown"]
     assert not second["sure"]
     middle = png(flat_art(128, 72)[10:-10, 10:-10])
     for changed in (saved.getvalue(), middle, png(np.ascontiguousarray(flat_art(128, 72)[:, ::-1]))):
         with pytest.raises(NotAllowed, match="ada 72"):
             check_source(workshop, changed)
     check_source(workshop, png(flat_art(128, 73)))
-    workshop.blobs.delete(works[1].picture_sha256)
-    check_source(workshop, saved.getvalue())  # without the picture only the vectors are left
+    (shipped / "fingerprints.safetensors").unlink()
+    check_source(workshop, saved.getvalue())  # works cannot be looked for
 
 
 def test_a_picture_that_is_a_near_copy_of_a_work_says_so_on_its_page(visits, house, monkeypatch):
     (picture,) = drawn(house, house.people.named("mei"), width=64, height=64, steps=1, guidance=1.0)
     mei, leans = visits["mei"], f"/pictures/{picture.id}/leans"
-    blobs = house.workshop.blobs
-    for seed, blob in ((81, blobs.put(png(flat_art(128, 81)))), (82, picture.file_sha256)):
-        work = make_work("ada-artist", "noto", seed).model_copy(update={"picture_sha256": blob})
+    for seed, looked in ((81, flat_art(128, 81)), (82, pixels_of(house.workshop.blobs.get(picture.file_sha256)))):
+        work = make_work("ada-artist", "noto", seed)
         with house.workshop.database.writing() as connection:
             put_works(connection, [work])
-        monkeypatch.setattr("tribute.studio.likeness.shipped", lambda work=work: (SimpleNamespace(similarities=lambda _: torch.tensor([[0.5]])), [work.hash]))
+        known, strangers = fingerprints(*[looked] * 20)
+        vectors = SimpleNamespace(similarities=lambda _, count=len(strangers): torch.tensor([[0.5] + [0.0] * (19 + count)]))
+        hashes = [work.hash, *"x" * 19, *strangers]
+        monkeypatch.setattr("tribute.studio.likeness.shipped", lambda given=(vectors, known, hashes): given)
         page = mei.get(leans).text
         assert work.title in page
         assert ("near copy" in page) == (seed == 82)

@@ -1,14 +1,15 @@
 """Keeping a collection: putting works in the store, and carrying a collection from one data folder to another as two files.
 
-`collection.json` holds artists, consents, snapshots and styles; `works.jsonl.gz` one Work a line. Pictures do not travel: they
-are rebuilt from their packages.
+`collection.json` holds artists, consents, snapshots and styles; `works.jsonl.gz` one Work a line. A snapshot cites its works by their
+lines, counted from 0, and says its own hash, which tells whether they are those works. Pictures do not travel: they are rebuilt from
+their packages.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,15 +92,31 @@ def starter_terms() -> tuple[list[Artist], list[Consent]]:
 def export_collection(connection: Connection, folder: Path) -> None:
     """Writes collection.json and works.jsonl.gz for everything in the store; the same store gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
+    lines = [canonical(work.document()) for work in documents(connection, works, Work)]
+    line_of = {sha256(line): at for at, line in enumerate(lines)}
     everything: dict[str, Any] = {
         "artists": [artist.document() for artist in documents(connection, artists, Artist)],
         "consents": [consent.document() for consent in documents(connection, consents, Consent)],
-        "snapshots": [snapshot.document() for snapshot in documents(connection, snapshots, Snapshot)],
+        "snapshots": [
+            {"hash": snapshot.hash, **snapshot.document(), "works": [line_of[digest] for digest in snapshot.works]}
+            for snapshot in documents(connection, snapshots, Snapshot)
+        ],
         "styles": [style.document() for style in documents(connection, styles, Style)],
     }
     (folder / "collection.json").write_text(json.dumps(everything, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    lines = b"".join(canonical(work.document()) + b"\n" for work in documents(connection, works, Work))
-    (folder / "works.jsonl.gz").write_bytes(gzip.compress(lines, 9, mtime=0))
+    (folder / "works.jsonl.gz").write_bytes(gzip.compress(b"".join(line + b"\n" for line in lines), 9, mtime=0))
+
+
+def snapshots_in(everything: dict[str, Any], hashes: Sequence[str]) -> list[Snapshot]:
+    """The snapshots of a `collection.json`; `hashes` are those of the works in its lines. Raises InvalidManifest where these are not the works it cites."""
+    found = []
+    for document in everything["snapshots"]:
+        cited = [hashes[line] if 0 <= line < len(hashes) else "" for line in document["works"]]
+        snapshot = Snapshot.model_validate({**{name: value for name, value in document.items() if name != "hash"}, "works": cited})
+        if snapshot.hash != document["hash"]:
+            raise InvalidManifest(f"the works are not those that snapshot {document['hash'][:12]} cites; take collection.json and works.jsonl.gz of one export")
+        found.append(snapshot)
+    return found
 
 
 def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
@@ -126,8 +143,12 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
         if begun and not newer:
             return
         lines = gzip.decompress((folder / "works.jsonl.gz").read_bytes()).splitlines()
+        described = [Work.model_validate_json(line) for line in lines]
+        found, said = _as_cited(everything, described, lines)
         adapters = [(folder / "styles" / f"{style.name}.safetensors").read_bytes() for style in newer]
-    except (OSError, ValueError, KeyError) as error:
+    except InvalidManifest:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidManifest(f"the collection in {folder} cannot be read: {error}") from error
     for adapter in adapters:
         blobs.put(adapter)
@@ -136,10 +157,7 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
         for consent in map(Consent.model_validate, everything["consents"]):
             if consent.artist_id not in spoken:
                 record_consent(connection, consent)
-        found = [Snapshot.model_validate(document) for document in everything["snapshots"]]
-        cited = {digest for snapshot in found for digest in snapshot.works}  # a line with such a hash is canonical: to write it out again takes half a second
-        described = ((Work.model_validate_json(line), line) for line in lines)
-        _put_documents(connection, ((work, line if sha256(line) in cited else canonical(work.document())) for work, line in described))
+        _put_documents(connection, zip(described, said, strict=True))
         insert_new(connection, snapshots, [{"hash": row.hash, "document": canonical(row.document()).decode()} for row in found])
         for style in newer:
             put_style(connection, style)
@@ -147,6 +165,17 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
         replaced = unused.get(style.name)
         if replaced is not None:
             blobs.delete(replaced)  # no picture was made with it, so no replay needs it
+
+
+def _as_cited(everything: dict[str, Any], described: Sequence[Work], lines: Sequence[bytes]) -> tuple[list[Snapshot], list[bytes]]:
+    """(the snapshots, each work's canonical document). A line that a snapshot cites by its hash is canonical: to write it out again takes half a second."""
+    try:
+        found = snapshots_in(everything, [sha256(line) for line in lines])
+    except InvalidManifest:
+        said = [canonical(work.document()) for work in described]
+        return snapshots_in(everything, [sha256(document) for document in said]), said
+    cited = {line for document in everything["snapshots"] for line in document["works"]}
+    return found, [line if at in cited else canonical(work.document()) for at, (work, line) in enumerate(zip(described, lines, strict=True))]
 
 
 def _unused(connection: Connection, style: Style) -> bool:

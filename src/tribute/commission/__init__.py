@@ -17,6 +17,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from tribute.commission.asking import (
+    SAME,
     STUDENT_STEPS,
     TRIES,
     Ask,
@@ -45,14 +46,15 @@ from tribute.ledger.receipt import receipt_of, stored_receipt
 from tribute.ledger.refund import refund_key
 from tribute.provenance import credentials, label, watermark
 from tribute.provenance.certificate import Studio
+from tribute.provenance.fingerprints import fingerprints_of
 from tribute.records import Conflict, Picture, Price, Snapshot, Style, Transaction, canonical, sha256, utc_now
 from tribute.store.blobs import Blobs
 from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
-    "PLAYERS_MAX", "STUDENT_STEPS", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "owners_of",
-    "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
+    "PLAYERS_MAX", "SAME", "STUDENT_STEPS", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "near_copy",
+    "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 
 
@@ -85,7 +87,7 @@ def commission(
     recipes, drawn = recipes_of(ask, model, found), None
     told("drawing")
     if ask.tries > 1 and can_choose(model):
-        recipes, drawn = best_of(model, recipes, ask.tries, desk.blobs.get, progress, partial(watch, 0) if watch else None)
+        recipes, drawn = best_of(model, recipes, ask.tries, desk.blobs.get, progress, partial(watch, 0) if watch else None, near_copy(model))
         watch = None  # what is left to draw are the coalitions
         told("crediting")
     games = play(model, recipes, owners, desk.blobs.get, progress, watch, drawn)
@@ -112,6 +114,12 @@ def commission(
             also(connection, number, picture)
         made.append(picture)
     return made
+
+
+def near_copy(model: Model) -> Callable[[np.ndarray], bool]:
+    """What says whether a picture_HWC may be a near copy of a work that the model's folder has the fingerprint of."""
+    known = fingerprints_of(model.folder)
+    return known.is_copy if known else lambda _: False
 
 
 def unused_id(database: Database) -> str:

@@ -1,13 +1,14 @@
 """Of several tries the one most like its words, by the model's own two towers.
 
-So were DALL·E's samples ranked by CLIP (Ramesh et al. 2021, arXiv:2102.12092, section 2.6).
+Near copies of works are passed over, where whoever asks can tell them. So were DALL·E's samples ranked by CLIP (Ramesh et al. 2021,
+arXiv:2102.12092, section 2.6).
 
 Axes: N pictures, H height, W width, C channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 from tribute.create.sample import Progress, Watch, as_drawn, sample
 from tribute.diffusion.loading import Model
 from tribute.records import Recipe
+
+ROUNDS = (0.0, 0.6, 0.9)  # the noise on the prompt of the tries, and of those after them where all of one were passed over: docs/decisions/0028
 
 
 def can_choose(model: Model) -> bool:
@@ -33,24 +36,43 @@ def likeness_to_words(model: Model, prompt: str, pictures: Sequence[np.ndarray])
 
     with model.lock:
         states_1D = end_states(model.pipeline.text_encoder, tokens_of(model.pipeline.tokenizer, [prompt])).float()
-        similarity_N1 = model.towers.pictures(features(pictures).pooled_NF) @ model.towers.texts(states_1D).T
+        similarity_N1 = model.towers.pictures(features(pictures).both_NS) @ model.towers.texts(states_1D).T
     return np.asarray(similarity_N1[:, 0])
 
 
 def best_of(
-    model: Model, recipes: Sequence[Recipe], tries: int, read: Any, progress: Progress | None = None, watch: Watch | None = None
+    model: Model, recipes: Sequence[Recipe], tries: int, read: Any, progress: Progress | None = None, watch: Watch | None = None,
+    passed_over: Callable[[np.ndarray], bool] = lambda _: False,
 ) -> tuple[list[Recipe], list[np.ndarray]]:  # fmt: skip
-    """Draws each recipe with `tries` seeds, its own and the next ones, and keeps what is most like its words: (recipes with the seeds kept, their
-    pictures_HWC before they are enlarged). `progress` and `watch` are `sample`'s, of the tries; a view shows the first try of each."""
-    tried = [recipe.model_copy(update={"seed": (recipe.seed + more) % 2**32}) for recipe in recipes for more in range(tries)]
+    """Draws each recipe with `tries` seeds, its own and the next ones, and keeps what is most like its words of those not `passed_over`: (recipes
+    with the seeds kept, their pictures_HWC before they are enlarged).
+
+    Where all are passed over, the same seeds are drawn with the next of ROUNDS' noise on their prompt; after the last of them the first round's best
+    is kept all the same. `progress` and `watch` are `sample`'s, of each round's and the first round's tries; a view shows the first try of each.
+    """
 
     def first_of_each(done: int, total: int, look: Any) -> None:
         assert watch is not None
         watch(done, total, lambda: look()[::tries])
 
-    drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch else None)
-    kept = [
-        at + int(likeness_to_words(model, tried[at].drawn_prompt, drawn[at : at + tries]).argmax())
-        for at in range(0, len(tried), tries)
-    ]  # fmt: skip
-    return [tried[at] for at in kept], [drawn[at] for at in kept]
+    kept: dict[int, tuple[Recipe, np.ndarray]] = {}
+    first_best: dict[int, tuple[Recipe, np.ndarray]] = {}
+    for noise in ROUNDS:
+        waiting = [at for at in range(len(recipes)) if at not in kept]
+        if not waiting:
+            break
+        tried = [_try(recipes[at], more, noise) for at in waiting for more in range(tries)]
+        drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch and not first_best else None)
+        for place, at in enumerate(waiting):
+            mine = slice(place * tries, (place + 1) * tries)
+            best_first = np.argsort(-likeness_to_words(model, tried[mine][0].drawn_prompt, drawn[mine]), kind="stable") + mine.start
+            first_best.setdefault(at, (tried[best_first[0]], drawn[best_first[0]]))
+            found = next((one for one in best_first if not passed_over(drawn[one])), None)
+            if found is not None:
+                kept[at] = tried[found], drawn[found]
+    chosen = [kept.get(at, first_best[at]) for at in range(len(recipes))]
+    return [recipe for recipe, _ in chosen], [picture_HWC for _, picture_HWC in chosen]
+
+
+def _try(recipe: Recipe, number: int, noise: float) -> Recipe:
+    return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, "prompt_noise": max(noise, recipe.prompt_noise)})

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tribute.create.edit import drawn_over
+from tribute.create.perturbation import perturbed_words
 from tribute.create.variation import varied_noise
 from tribute.diffusion.loading import Model
 from tribute.diffusion.upscaler import enlarge
@@ -42,13 +43,13 @@ def check_prompt_fits(model: Model, *texts: str) -> None:
 
 
 def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress: Progress | None = None, watch: Watch | None = None) -> list[np.ndarray]:
-    """uint8 RGB pictures_HWC of recipes that differ in their prompt, seeds and styles alone. Holds the model's lock while it draws.
+    """uint8 RGB pictures_HWC of recipes that differ in their prompt, its noise, seeds and styles alone. Holds the model's lock while it draws.
 
     They share batches of as many as fit; the styles of one never touch another. `progress` counts the steps of all batches,
     `watch` those of the first.
     """
     first = recipes[0]
-    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None}
+    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None, "prompt_noise": 0.0}
     assert all(recipe.model_copy(update=own) == first.model_copy(update=own) for recipe in recipes)
     check_size(model, first.width, first.height, first.enlarge)
     check_prompt_fits(model, first.negative_prompt, *{text for recipe in recipes for text in (recipe.prompt, recipe.told)})
@@ -105,14 +106,16 @@ def _draw(model: Model, recipes: Sequence[Recipe], read: Any, progress: Progress
         return values
 
     extra = {"eta": 0.0} if "eta" in inspect.signature(pipeline.scheduler.step).parameters else {}
+    words: dict[str, Any] = {"prompt": [recipe.drawn_prompt for recipe in recipes], "negative_prompt": [first.negative_prompt] * len(recipes)}
+    if any(recipe.prompt_noise > 0 for recipe in recipes):
+        words = perturbed_words(model, recipes)
     made = pipeline(
-        prompt=[recipe.drawn_prompt for recipe in recipes],
-        negative_prompt=[first.negative_prompt] * len(recipes),
         num_inference_steps=first.steps,
         guidance_scale=first.guidance,
         generator=generators,
         output_type="np",
         callback_on_step_end=stepped,
+        **words,
         **asked,
         **extra,
     ).images

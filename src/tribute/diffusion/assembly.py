@@ -54,6 +54,8 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
     student_data = adapter(runs / "student", start) if (runs / "student" / ADAPTER).exists() else None
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(runs / "text" / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
+    merges = out / "tokenizer" / "tokenizer.json"
+    merges.write_text(json.dumps(json.loads(merges.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")  # half its size
     CLIPTextModel.from_pretrained(runs / "text" / "text_encoder").bfloat16().save_pretrained(out / "text_encoder")
     finished = runs / "decoder" / "vae"
     AutoencoderKL.from_pretrained(finished if finished.exists() else runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")

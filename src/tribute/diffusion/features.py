@@ -2,7 +2,7 @@
 
 None of Tribute's own models is trained with them, except the picture tower, which starts from them; so they can judge.
 
-Axes: N pictures, H height, W width, C channel, F features (1280), M statistics.
+Axes: N pictures, H height, W width, C channel, F features (1280), M statistics (352), S both side by side (1632).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tribute.records import NotInstalled
 
 WIDTH = 1280
 SIDE = 128  # pixels that pictures are brought to
+MANNER = 352
 EARLY = (2, 4, 10)  # blocks whose channels' means and deviations tell how a picture is drawn rather than what it shows
 
 
@@ -32,6 +33,11 @@ class Features:
 
     pooled_NF: Tensor
     manner_NM: Tensor
+
+    @property
+    def both_NS(self) -> Tensor:
+        """What a picture shows and how it is drawn, for whoever looks at both."""
+        return torch.cat([self.pooled_NF, self.manner_NM], 1)
 
     def __getitem__(self, rows: Any) -> Features:
         return Features(self.pooled_NF[rows], self.manner_NM[rows])

@@ -186,9 +186,9 @@ def towers(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: 
         return torch.cat([end_states(encoder, ids_NT[at : at + 256]) for at in range(0, len(ids_NT), 256)])
 
     pictures_NHWC = load_pictures(trained, read)
-    seen_NF = features(np.concatenate([pictures_NHWC, pictures_NHWC[:, :, ::-1]])).pooled_NF
+    seen_NS = features(np.concatenate([pictures_NHWC, pictures_NHWC[:, :, ::-1]])).both_NS
     train_towers(
-        run, seen_NF, states(list(row_of)), [[row_of[text] for text in row] for row in said] * 2,
+        run, seen_NS, states(list(row_of)), [[row_of[text] for text in row] for row in said] * 2,
         torch.tensor([concepts[work.concept] for work in trained] * 2), [states(names) for names in zip(*called.values(), strict=True)],
         TOWERS, TowersConfig(),
     ).save_pretrained(run / "towers")  # fmt: skip

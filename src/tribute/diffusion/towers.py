@@ -4,7 +4,7 @@ Words come through the starter's own text encoder, pictures through EfficientNet
 trained here, on the commons alone, with the contrastive loss of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3), and beside
 it by telling the plain name of a picture's concept from those of all others, which a batch holds too few of.
 
-Axes: B batch, N rows, F picture features (1280), D text states, E shared space, K concepts.
+Axes: B batch, N rows, S picture features (`Features.both_NS`), D text states, E shared space, K concepts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from tribute.diffusion.features import WIDTH
+from tribute.diffusion.features import MANNER, WIDTH
 from tribute.diffusion.training import Schedule, train
 
 
@@ -38,13 +38,13 @@ class Towers(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, text_width: int = 256, hidden: int = 512, shared: int = 256, dropout: float = 0.3) -> None:
         super().__init__()
-        self.picture_norm = nn.BatchNorm1d(WIDTH)
-        self.picture = nn.Sequential(nn.Dropout(dropout), nn.Linear(WIDTH, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, shared))
+        self.picture_norm = nn.BatchNorm1d(WIDTH + MANNER)
+        self.picture = nn.Sequential(nn.Dropout(dropout), nn.Linear(WIDTH + MANNER, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, shared))
         self.text = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, hidden), nn.GELU(), nn.Linear(hidden, shared))
 
-    def pictures(self, features_NF: Tensor) -> Tensor:
+    def pictures(self, features_NS: Tensor) -> Tensor:
         """Unit vectors_NE of picture features."""
-        return nn.functional.normalize(self.picture(self.picture_norm(features_NF)), dim=-1)
+        return nn.functional.normalize(self.picture(self.picture_norm(features_NS)), dim=-1)
 
     def texts(self, states_ND: Tensor) -> Tensor:
         """Unit vectors_NE of the text encoder's states at the end of the text."""
@@ -52,7 +52,7 @@ class Towers(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def train_towers(
-    run: Path, features_NF: Tensor, states_MD: Tensor, captions: Sequence[Sequence[int]], concept_N: Tensor, names: Sequence[Tensor],
+    run: Path, features_NS: Tensor, states_MD: Tensor, captions: Sequence[Sequence[int]], concept_N: Tensor, names: Sequence[Tensor],
     schedule: Schedule, config: TowersConfig,
 ) -> Towers:  # fmt: skip
     """`captions` gives each picture's rows of states_MD; pictures of one concept in a batch are not told apart.
@@ -61,14 +61,14 @@ def train_towers(
     """
     torch.manual_seed(schedule.seed)
     towers: Towers = Towers(config.text_width, config.hidden, config.shared, config.dropout)
-    noise_F = config.feature_noise * features_NF.std(0)
+    noise_S = config.feature_noise * features_NS.std(0)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
-        at_B = torch.randint(len(features_NF), (schedule.batch,), generator=generator)
+        at_B = torch.randint(len(features_NS), (schedule.batch,), generator=generator)
         pick_B = torch.rand(schedule.batch, generator=generator).tolist()
         rows = [captions[at][int(pick * len(captions[at]))] for at, pick in zip(at_B.tolist(), pick_B, strict=True)]
-        seen_BF = features_NF[at_B] + noise_F * torch.randn(schedule.batch, len(noise_F), generator=generator)
-        vectors_BE = towers.pictures(seen_BF)
+        seen_BS = features_NS[at_B] + noise_S * torch.randn(schedule.batch, len(noise_S), generator=generator)
+        vectors_BE = towers.pictures(seen_BS)
         logits_BB = vectors_BE @ towers.texts(states_MD[rows]).T / config.temperature
         same_BB = (concept_N[at_B][:, None] == concept_N[at_B][None]).float()
         wanted_BB = same_BB / same_BB.sum(1, keepdim=True)

@@ -19,6 +19,7 @@ from PIL import Image
 THRESHOLD = 0.90  # of the similarity, in [-1, 1]; see docs/decisions/0007
 SIDE = 128
 ZOOMS, SHIFTS = (0.94, 1.0, 1.06), (-3, 0, 3)
+CUTS = (0.0, 0.06, 0.12)
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
@@ -53,10 +54,16 @@ def variants(picture_HWC: np.ndarray) -> np.ndarray:
 
 
 def looks(picture_HWC: np.ndarray) -> list[np.ndarray]:
-    """The picture, its middle when 6 or 12 hundredths are cut off each side, and the three mirrored: for an index that is to find those too."""
-    edges = [round(min(picture_HWC.shape[:2]) * part) for part in (0.0, 0.06, 0.12)]
-    middles = [picture_HWC[edge : len(picture_HWC) - edge, edge : picture_HWC.shape[1] - edge] for edge in edges]
-    return [*middles, *(np.ascontiguousarray(middle[:, ::-1]) for middle in middles)]
+    """The picture, the same on as much ground as cutting 6 or 12 hundredths off each side of a work takes away, and the three mirrored: to find works by
+    cut and mirrored copies of them."""
+    whole, ground = Image.fromarray(picture_HWC), tuple(int(value) for value in picture_HWC[0, 0])
+    seen = []
+    for part in CUTS:
+        wide, high = (round(side * part / (1 - 2 * part)) for side in whole.size)
+        laid = Image.new("RGB", (whole.width + 2 * wide, whole.height + 2 * high), ground)
+        laid.paste(whole, (wide, high))
+        seen.append(np.asarray(laid))
+    return [*seen, *(np.ascontiguousarray(one[:, ::-1]) for one in seen)]
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,7 @@ class Recipe(Record):
     student: bool = False  # drawn by the model's few-step student
     variation_seed: int | None = Field(default=None, ge=0, le=2**32 - 1)  # the noise is moved towards this seed's
     variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)  # how far: 0 stays, 1 arrives
+    prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)  # on what the model reads, in its deviations: away from works known by heart
     source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # the PNG that it was drawn over
     strength: float = Field(default=1.0, gt=0.0, le=1.0)  # how much of the source is drawn anew
     mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # a PNG; only where it is white is anything drawn

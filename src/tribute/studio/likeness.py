@@ -15,7 +15,8 @@ from sqlalchemy import select
 from tribute.collection.consent import allows, in_force
 from tribute.collection.picture import open_picture
 from tribute.collection.starter import SOURCES
-from tribute.provenance.copies import THRESHOLD, CopyIndex, looks
+from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, Fingerprints
+from tribute.provenance.fingerprints import SURE as COPY
 from tribute.records import Artist, NotAllowed, NotInstalled, Work
 from tribute.store.database import get
 from tribute.store.schema import artists, works
@@ -26,25 +27,25 @@ if TYPE_CHECKING:
     from tribute.studio.wiring import Workshop
 
 FILE = "likeness.safetensors"
-SURE = 0.95  # works above it are taken for the picture itself, or a near copy of it, unseen; how often strangers are: bench/likeness.py, docs/studio.md
+SURE = 0.95  # works whose vectors are above it are taken for the picture itself, or a near copy of it; how often strangers are: docs/studio.md
 SIDE = 128
-CANDIDATES = 12  # works that an upload is compared with one by one
+CANDIDATES = 12  # works that an upload may be taken for
 _alone = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def shipped() -> tuple[Likeness, list[str]]:
-    """The starter's works as vectors, and the works' hashes in their order. Raises NotInstalled."""
+def shipped() -> tuple[Likeness, Fingerprints, list[str]]:
+    """The starter's works as vectors and as fingerprints, and the works' hashes in the order of both. Raises NotInstalled."""
     import gzip
     import json
 
     from tribute.diffusion.likeness import Likeness
 
-    if not (STARTER / FILE).is_file():
+    if not (STARTER / FILE).is_file() or not (STARTER / FINGERPRINTS).is_file():
         raise NotInstalled("the starter's works were not made searchable; say tribute train likeness")
     with gzip.open(STARTER / "works.jsonl.gz", "rt", encoding="utf-8") as lines:
         hashes = sorted(Work.model_validate(json.loads(line)).hash for line in lines)
-    return Likeness.load(STARTER / FILE), hashes
+    return Likeness.load(STARTER / FILE), Fingerprints.load(STARTER / FINGERPRINTS), hashes
 
 
 def pixels_of(data: bytes, name: str = "the picture") -> np.ndarray:
@@ -55,14 +56,16 @@ def pixels_of(data: bytes, name: str = "the picture") -> np.ndarray:
 def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """The works most like a picture, those first that it is taken for (`sure`), each with its similarity in [-1, 1]; of the base and `styles` alone, or of all.
 
-    A work whose picture is in the store is looked at itself too, by `provenance.copies`: that finds copies which the small vectors only find to be like it.
-    Raises InvalidPicture, NotInstalled.
+    It is taken for a work that its small vector is all but the same as, or whose fingerprint says that it is a near copy of it; where styles are given
+    it was drawn here, so nobody cut or mirrored it. Raises InvalidPicture, NotInstalled.
     """
-    likeness, hashes = shipped()
+    likeness, fingerprints, hashes = shipped()
     pixels_HWC = pixels_of(data)
     with _alone:
         similarity_N = likeness.similarities(pixels_HWC[None])[0].numpy()
-    order = np.argsort(-similarity_N)[: 400 if styles is not None else 3 * count]
+    copied_N = fingerprints.copied(pixels_HWC) >= COPY if styles is None else fingerprints.similarities(pixels_HWC) >= ALIKE
+    sure_N = (similarity_N >= SURE) | copied_N
+    order = np.lexsort((-similarity_N, ~sure_N))[: 400 if styles is not None else 3 * count]
     with workshop.database.reading() as connection:
         ids = [hashes[at] for at in order]
         held = {row.hash: row.document for row in connection.execute(select(works.c.hash, works.c.document).where(works.c.hash.in_(ids)))}
@@ -71,21 +74,14 @@ def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[
         work = Work.model_validate_json(held[hashes[at]]) if hashes[at] in held else None
         if work is None or (styles is not None and work.style not in styles and not (work.style in SOURCES and SOURCES[work.style].commons)):
             continue
-        similarity = float(similarity_N[at])
-        found.append({"work": work, "similarity": similarity, "sure": similarity >= SURE, "shown": workshop.blobs.path(work.picture_sha256).exists()})
-    found = found[:count]
-    there = [one for one in found if one["shown"]]
-    if there:
-        seen = [looks(_small(workshop.blobs.get(one["work"].picture_sha256))) for one in there]
-        best = CopyIndex([look for some in seen for look in some]).similarities(pixels_HWC).reshape(len(seen), -1).max(1)
-        for one, similarity in zip(there, best.tolist(), strict=True):
-            one["sure"] = one["sure"] or similarity >= THRESHOLD
-    return sorted(found, key=lambda one: not one["sure"])
+        shown = workshop.blobs.path(work.picture_sha256).exists()
+        found.append({"work": work, "similarity": float(similarity_N[at]), "sure": bool(sure_N[at]), "shown": shown})
+    return found[:count]
 
 
 def check_source(workshop: Workshop, data: bytes) -> None:
     """Raises NotAllowed for a picture to draw over that is a work, or a near copy of one, whose artist does not allow that; where works can be looked for."""
-    if not (STARTER / FILE).is_file():
+    if not (STARTER / FILE).is_file() or not (STARTER / FINGERPRINTS).is_file():
         return
     taken_for: list[Work] = [one["work"] for one in closest_works(workshop, data, CANDIDATES) if one["sure"]]
     with workshop.database.reading() as connection:
@@ -104,7 +100,7 @@ class Published:
 
     def nearest(self, data: bytes, candidates: Sequence[tuple[str, str]], count: int) -> list[str]:
         """Ids of (id, file hash) candidates, most like the picture first."""
-        likeness, _ = shipped()
+        likeness, _, _ = shipped()
         with _alone:
             new = [(one, digest) for one, digest in candidates if one not in self._held]
             for at in range(0, len(new), 32):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tribute.collection.consent import allows, in_force
 from tribute.collection.library import export_collection, put_style
 from tribute.collection.snapshot import snapshot_works, take_snapshot
 from tribute.collection.starter import SOURCES, STYLES
+from tribute.provenance.copies import descriptor
+from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints
 from tribute.records import InvalidInput, Snapshot, Style, Unknown, Work, sha256
 from tribute.store.database import documents
 from tribute.store.schema import works as works_table
@@ -71,6 +76,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         with workshop.database.reading() as connection:
             everything = documents(connection, works_table, Work)
         recipes.likeness(runs / "likeness", everything, workshop.blobs.get)
+        take_fingerprints(runs / "likeness" / FINGERPRINTS, recipes, everything, workshop.blobs.get)
         return
     snapshot, works = allowed(workshop, None)
     read = workshop.blobs.get
@@ -98,6 +104,14 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
             shutil.copytree(runs / "text" / name, parts / name, dirs_exist_ok=True)
     else:
         recipes.denoiser(runs / "denoiser", works, read, parts=parts, hands=HANDS, start=start)
+
+
+def take_fingerprints(path: Path, recipes: Any, works: Sequence[Work], read: Callable[[str], bytes]) -> None:
+    """Writes what near copies of the works are told by, in the order of their hashes."""
+    from tqdm import tqdm
+
+    pictures_NHWC = recipes.load_pictures(sorted(works, key=lambda work: work.hash), read)
+    build_fingerprints(np.stack([descriptor(one) for one in tqdm(pictures_NHWC, desc="fingerprints", mininterval=2.0)])).save(path)
 
 
 def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, data: bytes) -> Style:
@@ -128,6 +142,8 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: 
     trained = {name: runs / f"style-{name}" for name in consenting if (runs / f"style-{name}" / recipes.ADAPTER).exists()}
     adapters = {name: adapter(run, start) for name, run in trained.items()}
     assemble_model(runs, output, base, start)
+    if (runs / "likeness" / FINGERPRINTS).exists():
+        shutil.copyfile(runs / "likeness" / FINGERPRINTS, output / FINGERPRINTS)
     shutil.rmtree(output / "styles", ignore_errors=True)
     (output / "styles").mkdir()
     for name, data in adapters.items():

@@ -89,6 +89,8 @@ def create(
             typer.echo(f"{say('picture')}: {path}   {say('id')} {picture.id}   {say('seed')} {picture.recipe.seed}")
             if picture.recipe.told:
                 typer.echo(f"{say('Drawn as')}: {picture.recipe.told}")
+            if picture.recipe.prompt_noise:
+                typer.echo(f"{say('Led away from a near copy')}: {say('noise on the words:')} {picture.recipe.prompt_noise}")
             show_credits(workshop, picture, picture.credits)
     if as_json:
         print_json(shown)

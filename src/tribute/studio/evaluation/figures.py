@@ -130,15 +130,16 @@ def colour_figure(inside: Drawn, outside: Drawn) -> Figure:
     return Figure("dominant hue right", part_right([*known, *new]), "", 0.70, False, 1.0, 1 / 7, note, parts)
 
 
-def tries_figures(judges: Judges, once: Drawn, plain: Drawn, pairs: Drawn, tries: int) -> list[Figure]:
-    """What people get who give no seed: of so many tries the one that the towers find most like the words. The towers look through the same features
-    as the judge, so part of the gain may be their common taste."""
+def tries_figures(judges: Judges, once: Drawn, plain: Drawn, pairs: Drawn, held: Drawn, tries: int) -> list[Figure]:
+    """What people get who give no seed: of so many tries that are no near copies the one that the towers find most like the words. The towers look
+    through the same features as the judge, so part of the gain may be their common taste."""
     chance = 1 / len(judges.concept.names)
     figures = []
     for name, drawn, note in (
         ("plain words, one try", once, f"{len(once)} of the commonest concepts by their bare names, both languages"),
         (f"plain words, best of {tries}", plain, "the same, each the best of its tries, as drawn where no seed is given"),
         (f"trained pairs, English, best of {tries}", pairs, f"{len(pairs)} pictures, one hand a concept"),
+        (f"held-out pairs, English, best of {tries}", held, f"{len(held)} pictures"),
     ):
         figures.append(Figure(f"concept right, {name}", part_right(concepts_right(judges, drawn)), "", None, False, judges.concept_ceiling, chance, note))
     return figures
@@ -183,8 +184,7 @@ def _attacks(picture_HWC: np.ndarray) -> list[np.ndarray]:
 
 def copy_figures(material: Material, drawn: Drawn, probes: int = 60, seed: int = 0) -> list[Figure]:
     """How often a picture is a near copy of a trained work, by hand and kind of pair; and how well the detector tells."""
-    rows = material.rows(trained=True)
-    index = CopyIndex(material.pictures_NHWC[rows])
+    rows, index = material.rows(trained=True), material.by_heart
     artist_N = np.array([material.works[at].artist_id for at in rows])
     row_of = {(work.concept, work.style): at for at, work in enumerate(material.works)}
     own: dict[tuple[str, str], np.ndarray] = {}  # similarity_N of the artist's own work of a held-out pair
@@ -218,3 +218,17 @@ def copy_figures(material: Material, drawn: Drawn, probes: int = 60, seed: int =
                f"of the {of_held} above: the artist's own work of the pair is no near copy of that trained one"),
         Figure("near copies, all pairs", of_all / max(1, len(drawn)), "", None, True, 0.0, None, f"{of_all} of {len(drawn)}", parts),
     ]  # fmt: skip
+
+
+def given_copies_figures(material: Material, plainly: Drawn, plain: Drawn, pairs: Drawn, held: Drawn, tries: int) -> list[Figure]:
+    """Near copies among what people get who give no seed, where tries that look like one are passed over; `plainly` is one try of `plain`, each."""
+    figures = []
+    for name, drawn, target in (
+        ("plain words, one try", plainly, None),
+        (f"plain words, best of {tries}", plain, None),
+        (f"trained pairs, best of {tries}", pairs, None),
+        (f"held-out pairs, best of {tries}", held, 0.0),
+    ):
+        copied = sum(material.by_heart.nearest(picture).is_copy for _, picture in drawn)
+        figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, f"of {len(drawn)}"))
+    return figures

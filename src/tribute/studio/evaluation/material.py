@@ -19,6 +19,7 @@ from tribute.diffusion.features import Features, features
 from tribute.diffusion.judge import Judge, train_judge
 from tribute.diffusion.recipes import load_pictures
 from tribute.diffusion.wording import held_out, held_out_pair, held_out_work
+from tribute.provenance.copies import CopyIndex
 from tribute.records import InvalidInput, Unknown, Work, sha256
 from tribute.studio.training import allowed
 from tribute.studio.wiring import Workshop
@@ -47,6 +48,11 @@ class Material:
     def commons(self) -> int:
         """How many of the works, which come first, are the base's own."""
         return sum(work.style not in STYLES for work in self.works)
+
+    @cached_property
+    def by_heart(self) -> CopyIndex:
+        """The works that were trained on, in the order of `rows`, to look for near copies of."""
+        return CopyIndex(self.pictures_NHWC[self.rows(trained=True)])
 
     def labels(self) -> dict[str, tuple[str, str]]:
         """Each concept's label in English and Chinese."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tribute.commission import TRIES, Ask, recipes_of
+from tribute.commission import TRIES, Ask, near_copy, recipes_of
 from tribute.create.choose import best_of, can_choose
 from tribute.create.sample import enlarged, sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
@@ -77,7 +77,7 @@ class Artist:
             some = known[at : at + batch]
             recipes = [self.recipe(trial, full) for trial in some]
             if tries > 1:
-                recipes, small = best_of(self.model, recipes, tries, self.workshop.blobs.get)
+                recipes, small = best_of(self.model, recipes, tries, self.workshop.blobs.get, passed_over=near_copy(self.model))
                 made = [enlarged(self.model, recipe, small_HWC) for recipe, small_HWC in zip(recipes, small, strict=True)]
             else:
                 made = sample(self.model, recipes, self.workshop.blobs.get)
@@ -105,15 +105,9 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     held_en = artist.draw(ask_for.pair_trials(held, labels, 0, SEED), "held-out pairs, English")
     held_zh = artist.draw(ask_for.pair_trials(held, labels, 1, SEED), "held-out pairs, Chinese")
     in_full = artist.draw(ask_for.pair_trials(trained[:: max(1, len(trained) // size.full)][: size.full], labels, 0, SEED), "in full", full=True)
-    plain_trials = ask_for.plain_trials(trained, labels, size.plain, SEED)
-    tries = TRIES if can_choose(model) else 1
-    once: Drawn = []
-    plain: Drawn = []
-    best: Drawn = []
-    if tries > 1:
-        once = artist.draw(plain_trials, "plain words")
-        plain = artist.draw(plain_trials, f"plain words, best of {tries}", tries=tries)
-        best = artist.draw(ask_for.pair_trials(trained, labels, 0, SEED), f"trained pairs, best of {tries}", tries=tries)
+    once, plain, best, held_best = unseeded(
+        artist, ask_for.plain_trials(trained, labels, size.plain, SEED), *(ask_for.pair_trials(pairs, labels, 0, SEED) for pairs in (trained, held))
+    )
     portraits = artist.draw(ask_for.portrait_trials(material, size.portraits, SEED), "portraits")
     colours = [artist.draw(some, "colours") for some in ask_for.colour_trials(known, size.colours, SEED)]
     words = [artist.draw(some, "synonyms") for some in ask_for.synonym_trials(known, SEED)]
@@ -125,19 +119,20 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         *measure.concept_figures(judges, english, chinese, held_en, held_zh),
         *measure.told_figures(judges, material, english, *decoded(material, model, everyday)),
         full_figure(judges, english, in_full),
-        *(measure.tries_figures(judges, once, plain, best, tries) if tries > 1 else []),
+        *(measure.tries_figures(judges, once, plain, best, held_best, TRIES) if best else []),
         measure.style_figure(judges, [*english, *portraits]),
         measure.style_through_figure(judges, material, *decoded(material, model, in_hands_of([*english, *portraits], material), 400)),
         measure.colour_figure(*colours),
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
         *measure.copy_figures(material, [*english, *held_en]),
+        *(measure.given_copies_figures(material, once, plain, best, held_best, TRIES) if best else []),
         *timed,
     ]
     sheets = {
         "trained pairs, English": english, "trained pairs, Chinese": chinese, "held-out pairs, English": held_en, "portraits": portraits,
         "colours": [*colours[0], *colours[1]], "synonyms": words[0], "in full": in_full,
-        "plain words, one try": once, f"plain words, best of {tries}": plain,
+        "plain words, one try": once, f"plain words, best of {TRIES}": plain,
     }  # fmt: skip
     report = {
         "model": model.name, "model_sha256": model.sha256, "snapshot": model.snapshot, "torch": torch.__version__, "works": len(material.works),
@@ -145,6 +140,16 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     }  # fmt: skip
     write(output, report, found, sheets)
     return report
+
+
+def unseeded(artist: Artist, plain: Sequence[Trial], trained: Sequence[Trial], held: Sequence[Trial]) -> tuple[Drawn, Drawn, Drawn, Drawn]:
+    """(plain words once, and each the best of its tries, trained pairs so, held-out pairs so), as people get them who give no seed; nothing where the
+    model cannot choose."""
+    if not can_choose(artist.model):
+        return [], [], [], []
+    asked = (("plain words", plain), ("trained pairs", trained), ("held-out pairs", held))
+    first, second, third = (artist.draw(trials, f"{what}, best of {TRIES}", tries=TRIES) for what, trials in asked)
+    return artist.draw(plain, "plain words"), first, second, third
 
 
 def in_hands_of(drawn: Drawn, material: Material) -> list[int]:
@@ -199,7 +204,7 @@ def tower_figures(material: Material, model: Model, labels: dict[str, tuple[str,
         return []
     towers = Towers.from_pretrained(folder).float().eval()
     rows = [at for at in material.rows(work_held_out=True, portraits=False) if at < material.commons]
-    vectors_NE = towers.pictures(material.features[rows].pooled_NF)
+    vectors_NE = towers.pictures(material.features[rows].both_NS)
     names = [name for name in labels if name != "portrait"]
     wanted = [names.index(material.works[at].concept) for at in rows]
     found = []

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from PIL import Image
 
-from tribute.commission import Ask, larger, steps_of
+from tribute.commission import SAME, Ask, larger, steps_of
 from tribute.ledger.receipt import stored_receipt
 from tribute.ledger.refund import refund
 from tribute.ledger.verifier import layout
@@ -190,8 +190,8 @@ def model_of(floor: Floor, picture: Picture) -> str:
 def again(floor: Floor, hung: Hung) -> Ask:
     """The ask for the same picture."""
     recipe = hung.picture.recipe
-    same = ("prompt", "told", "negative_prompt", "styles", "seed", "width", "height", "enlarge", "source_sha256", "strength", "mask_sha256")
-    return Ask.model_validate({**steps_of(recipe), **{name: getattr(recipe, name) for name in same}, "model": model_of(floor, hung.picture)})
+    same = {name: getattr(recipe, name) for name in (*SAME, "width", "height", "enlarge")}
+    return Ask.model_validate({**steps_of(recipe), **same, "model": model_of(floor, hung.picture)})
 
 
 @router.post("/{picture_id}/download", response_model=None)

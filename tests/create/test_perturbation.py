@@ -1,0 +1,49 @@
+"""Noise on what the model reads, on a tiny model."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tribute.commission import Ask, commission, larger, recipes_of
+from tribute.create.sample import sample
+from tribute.records import StyleUse
+
+
+def ask(**more):
+    return Ask(prompt="a blue heart", **({"seed": 7, "steps": 2, "width": 64, "height": 64} | more))
+
+
+def drawn(bench, *asks):
+    return sample(bench.model, [recipe for one in asks for recipe in recipes_of(one, bench.model, [])], None)
+
+
+def apart(one, other):
+    return np.abs(one.astype(int) - other.astype(int)).max()
+
+
+@pytest.mark.parametrize("guided", [{"guidance": 1.0}, {"guidance": 3.0, "negative_prompt": "red"}])
+def test_noise_moves_a_picture_and_is_its_seeds_own(bench, guided):
+    plain, moved, further = drawn(bench, *(ask(**guided, prompt_noise=noise) for noise in (0.0, 0.6, 1.2)))
+    assert apart(plain, moved) > 1
+    assert apart(plain, further) > 1 < apart(moved, further)
+    (alone,) = drawn(bench, ask(**guided))
+    assert apart(plain, alone) <= 1  # beside others that are moved it is what it is without them, to rounding
+    (again,) = drawn(bench, ask(**guided, prompt_noise=0.6))
+    assert apart(moved, again) <= 1
+
+
+def test_what_is_moved_is_credited_and_drawn_again_like_any_picture(bench):
+    styles = tuple(StyleUse(name=name, weight=1.0) for name in ("ada", "bo"))
+    (picture,) = commission(bench.desk, bench.model, ask(styles=styles, prompt_noise=0.6))
+    (again,) = commission(bench.desk, bench.model, ask(styles=styles, prompt_noise=0.6))
+    assert picture.recipe == again.recipe
+    assert picture.pixel_sha256 == again.pixel_sha256
+    assert {share.party for share in picture.credits.shares} == {"base", "ada", "bo"}
+    assert sum(share.share_ppm for share in picture.credits.shares) == 1_000_000
+    assert larger(picture, 2).prompt_noise == 0.6
+
+
+def test_noise_has_bounds():
+    for wrong in (-0.1, 2.1, float("nan")):
+        with pytest.raises(ValidationError):
+            ask(prompt_noise=wrong)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.conftest import flat_art
+from tests.provenance.test_copies import cropped, saved
+from tribute.provenance.copies import descriptor
+from tribute.provenance.fingerprints import FINGERPRINTS, Fingerprints, build_fingerprints, fingerprints_of
+from tribute.records import Unreadable
+
+WORKS = [flat_art(seed=seed, side=128) for seed in range(200)]
+
+
+@pytest.fixture(scope="module")
+def known():
+    return build_fingerprints(np.stack([descriptor(work) for work in WORKS]))
+
+
+@pytest.mark.parametrize("attack", [lambda p: p, lambda p: saved(p, quality=60), lambda p: p[::2, ::2], cropped, lambda p: (p * 0.85).astype(np.uint8)])
+def test_a_copy_is_told_whatever_was_done_to_it(known, attack):
+    for at in range(0, len(WORKS), 20):
+        changed = attack(WORKS[at])
+        assert known.is_copy(changed)
+        assert known.similarities(changed).argmax() == at
+
+
+def test_a_stranger_is_none(known):
+    assert [known.is_copy(flat_art(seed=seed, side=128)) for seed in range(500, 510)] == [False] * 10
+
+
+def test_they_are_near_what_the_descriptors_say(known):
+    """In four bits, and the tenth part of the numbers, of works like each other."""
+    ours = np.stack([known.similarities(work) for work in WORKS[:6]])
+    whole = np.stack([descriptor(work) for work in WORKS])
+    theirs = whole[:6] @ whole.T
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
+
+
+def test_they_are_64_bytes_a_work_and_stay_what_they_are_on_disk(known, tmp_path):
+    known.save(tmp_path / FINGERPRINTS)
+    assert known.codes_NP.nbytes == 64 * len(WORKS)
+    again = fingerprints_of(tmp_path)
+    assert (again.similarities(WORKS[3]) == known.similarities(WORKS[3])).all()
+    assert fingerprints_of(tmp_path / "elsewhere") is None
+
+
+def test_a_damaged_file_is_told(known, tmp_path):
+    path = tmp_path / FINGERPRINTS
+    known.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(Unreadable, match=FINGERPRINTS):
+        Fingerprints.load(path)
+    parts = {"codes": known.codes_NP, "basis": known.basis_DK, "scale": known.scale_K, "mean": known.mean_K, "deviation": known.deviation_K}
+    for name, part in parts.items():
+        cut = part[..., :-1] if name != "basis" else part[:-1]
+        save_file(parts | {name: np.ascontiguousarray(cut)}, path)
+        with pytest.raises(Unreadable, match="do not fit"):
+            Fingerprints.load(path)
+    save_file({name: part for name, part in parts.items() if name != "mean"}, path)
+    with pytest.raises(Unreadable, match="mean"):
+        Fingerprints.load(path)
