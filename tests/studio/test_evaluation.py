@@ -100,8 +100,9 @@ def test_copies_are_told_and_strangers_are_not(material):
     assert of_held.value == unlike.value == 0
     assert of_held.met
     assert of_all.value == pytest.approx(len(copies) / (len(copies) + len(strangers)))
-    given = measure.given_copies_figures(material, copies, strangers, strangers, copies[:3], 4)
+    given = measure.given_copies_figures(material, copies, strangers, strangers, copies[:3], 4, {"plain words, best of 4": 2})
     assert [figure.value for figure in given] == [len(copies), 0, 0, 3]
+    assert "; 2 of them led away" in given[1].note
     assert [figure.met for figure in given] == [None, None, None, False]
 
 

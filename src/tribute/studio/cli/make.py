@@ -69,7 +69,9 @@ def create(
 ) -> None:
     """Make pictures: sealed, credited, and stored."""
     with loading():
+        from tribute.commission import near_copy
         from tribute.store.blobs import write_file
+        from tribute.studio.likeness import pixels_of
         from tribute.studio.wiring import open_workshop
 
         if output.exists() and not output.is_dir():
@@ -80,17 +82,20 @@ def create(
         ready = workshop.model(model)
     made = _with_progress(workshop, ask, ready, quiet=as_json)
     output.mkdir(parents=True, exist_ok=True)
-    shown = []
+    shown, is_copy = [], near_copy(ready)
     for picture in made:
-        path = output / f"tribute-{picture.id}.png"
-        write_file(path, workshop.blobs.get(picture.file_sha256))
-        shown.append({**picture.document(), "path": str(path)})
+        path, data = output / f"tribute-{picture.id}.png", workshop.blobs.get(picture.file_sha256)
+        write_file(path, data)
+        copy = is_copy(pixels_of(data))
+        shown.append({**picture.document(), "path": str(path), "near_copy": copy})
         if not as_json:
             typer.echo(f"{say('picture')}: {path}   {say('id')} {picture.id}   {say('seed')} {picture.recipe.seed}")
             if picture.recipe.told:
                 typer.echo(f"{say('Drawn as')}: {picture.recipe.told}")
             if picture.recipe.prompt_noise:
                 typer.echo(f"{say('Led away from a near copy')}: {say('noise on the words:')} {picture.recipe.prompt_noise}")
+            if copy:
+                typer.echo(say("This may be a near copy of a work that the model knows by heart."))
             show_credits(workshop, picture, picture.credits)
     if as_json:
         print_json(shown)

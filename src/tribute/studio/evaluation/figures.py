@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -220,8 +220,9 @@ def copy_figures(material: Material, drawn: Drawn, probes: int = 60, seed: int =
     ]  # fmt: skip
 
 
-def given_copies_figures(material: Material, plainly: Drawn, plain: Drawn, pairs: Drawn, held: Drawn, tries: int) -> list[Figure]:
-    """Near copies among what people get who give no seed, where tries that look like one are passed over; `plainly` is one try of `plain`, each."""
+def given_copies_figures(material: Material, plainly: Drawn, plain: Drawn, pairs: Drawn, held: Drawn, tries: int, led_away: Mapping[str, int]) -> list[Figure]:
+    """Near copies among what people get who give no seed, where tries that look like one are passed over; `plainly` is one try of `plain`,
+    each. `led_away`: how many of each were drawn with noise on their words."""
     figures = []
     for name, drawn, target in (
         ("plain words, one try", plainly, None),
@@ -230,5 +231,6 @@ def given_copies_figures(material: Material, plainly: Drawn, plain: Drawn, pairs
         (f"held-out pairs, best of {tries}", held, 0.0),
     ):
         copied = sum(material.by_heart.nearest(picture).is_copy for _, picture in drawn)
-        figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, f"of {len(drawn)}"))
+        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away by noise"
+        figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, note))
     return figures

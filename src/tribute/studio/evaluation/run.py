@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ class Artist:
 
     def __init__(self, workshop: Workshop, model: Model) -> None:
         self.workshop, self.model = workshop, model
+        self.led_away = Counter[str]()  # pictures that were drawn again with noise on their words, because all tries looked like works; by what they were
         with workshop.database.reading() as connection:
             self.styles = {style.name: style for style in documents(connection, styles, Style) if style.base_snapshot == model.snapshot}
 
@@ -78,6 +80,7 @@ class Artist:
             recipes = [self.recipe(trial, full) for trial in some]
             if tries > 1:
                 recipes, small = best_of(self.model, recipes, tries, self.workshop.blobs.get, passed_over=near_copy(self.model))
+                self.led_away[what] += sum(recipe.prompt_noise > 0 for recipe in recipes)
                 made = [enlarged(self.model, recipe, small_HWC) for recipe, small_HWC in zip(recipes, small, strict=True)]
             else:
                 made = sample(self.model, recipes, self.workshop.blobs.get)
@@ -126,7 +129,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
         *measure.copy_figures(material, [*english, *held_en]),
-        *(measure.given_copies_figures(material, once, plain, best, held_best, TRIES) if best else []),
+        *(measure.given_copies_figures(material, once, plain, best, held_best, TRIES, artist.led_away) if best else []),
         *timed,
     ]
     sheets = {
