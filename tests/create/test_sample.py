@@ -75,6 +75,16 @@ def test_guidance_is_rescaled_where_the_noisiest_step_holds_no_signal(bench):
     assert pixel_hash(made) != pixel_hash(sample(bench.model, [asked.model_copy(update={"guidance_rescale": 0.0})], None)[0])
 
 
+def test_a_prompt_that_fits_is_not_refused_for_the_models_longer_words(bench):
+    model = replace(bench.model, vocabulary={"kitten": "cat face " * 20})
+    (fits,), (short,) = (recipes_of(Ask(prompt=prompt, seed=1, steps=2, width=64, height=64), model, []) for prompt in ("a kitten", "a fox"))
+    assert (fits.drawn_prompt, fits.told, short.told) == ("a kitten", "", "")
+    sample(model, [fits], None)
+    (long,) = recipes_of(Ask(prompt="a kitten" + " and more" * 60, seed=1, steps=2, width=64, height=64), model, [])
+    with pytest.raises(InvalidPrompt, match="reads 22"):
+        sample(model, [long], None)
+
+
 def test_a_word_that_the_model_never_heard_is_drawn_by_the_one_that_it_knows(bench):
     """The recipe records both; its coalitions are told what the whole was."""
     model = replace(bench.model, vocabulary={"kitten": "cat face"})

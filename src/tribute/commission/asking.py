@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from tribute.collection.consent import allows, in_force, terms_in_force
 from tribute.create.edit import check_strength
 from tribute.create.prompt import PROMPT_MAX, in_own_words
-from tribute.create.sample import check_prompt_fits, check_size
+from tribute.create.sample import check_prompt_fits, check_size, tokens_in
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
 from tribute.records import Artist, Consent, InvalidInput, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
@@ -141,6 +141,8 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
     varied = ask.variation_strength > 0 and not ask.source_sha256  # what is drawn over begins from its source
     told = in_own_words(ask.prompt, model.vocabulary) if ask.told is None else ask.told
+    if ask.told is None and told != ask.prompt and tokens_in(model, told) > model.max_tokens >= tokens_in(model, ask.prompt):
+        told = ask.prompt  # the words as they were given fit, and mean what they mean
     rescale = ask.guidance_rescale
     if rescale is None:
         rescale = RESCALE if model.pipeline.scheduler.config.get("rescale_betas_zero_snr") else 0.0

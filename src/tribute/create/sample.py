@@ -34,10 +34,15 @@ def check_size(model: Model, width: int, height: int, enlarge: int = 1) -> None:
             raise InvalidInput(f"{name} {pixels} does not suit model {model.name!r}; give a multiple of {multiple} from {least} to {most}")
 
 
+def tokens_in(model: Model, text: str) -> int:
+    """How many tokens a text makes, with the two that stand around it."""
+    return len(model.pipeline.tokenizer(text, truncation=False).input_ids)
+
+
 def check_prompt_fits(model: Model, *texts: str) -> None:
     """Raises InvalidPrompt where a text has more tokens than the model reads, rather than cut it off in silence."""
     for text in texts:
-        tokens = len(model.pipeline.tokenizer(text, truncation=False).input_ids)
+        tokens = tokens_in(model, text)
         if tokens > model.max_tokens:
             raise InvalidPrompt(f"the prompt makes {tokens - 2} tokens; model {model.name!r} reads {model.max_tokens - 2}: shorten it")
 
