@@ -46,10 +46,10 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese; of {words:,} tags and common words of both the vocabulary says by what label they are
 drawn (docs/decisions/0026 and 0027; word lists of wordfreq, CC-BY-SA-4.0). Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
-Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0
-(Apache-2.0). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
+Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0's
+last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
 as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before, and
-openmoji, twemoji and micah once more, in float32 (docs/decisions/0027).
+openmoji, twemoji and micah once more, in float32 (docs/decisions/0027), openmoji twice.
 Denoiser, styles and student are the mean of what they learned and what they began with (docs/decisions/0025). The decoder learned on whole
 pictures (docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in `tribute.json`.
 
