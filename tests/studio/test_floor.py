@@ -19,7 +19,7 @@ from tribute.diffusion.likeness import build_likeness
 from tribute.ledger.refund import refund
 from tribute.provenance.copies import descriptor
 from tribute.provenance.fingerprints import build_fingerprints
-from tribute.records import InsufficientFunds, NotAllowed, Unknown
+from tribute.records import InsufficientFunds, NotAllowed, Unknown, sha256
 from tribute.studio.floor import open_floor
 from tribute.studio.gallery import kept_key
 from tribute.studio.likeness import check_source, closest_works, pixels_of
@@ -119,7 +119,7 @@ def fingerprints(*pictures):
 
 def test_a_changed_copy_of_a_work_is_known_by_its_fingerprint_without_its_picture(workshop, monkeypatch):
     """The vectors find every work to be a little like the upload; what tells is the fingerprint."""
-    works = [make_work("ada-artist", "ada", seed) for seed in (71, 72)]
+    works = [make_work("ada-artist", "ada", seed).model_copy(update={"picture_sha256": sha256(png(flat_art(128, seed)))}) for seed in (71, 72)]
     with workshop.database.writing() as connection:
         put_works(connection, works)
     known, strangers = fingerprints(flat_art(128, 71), flat_art(128, 72))
@@ -142,6 +142,12 @@ def test_a_changed_copy_of_a_work_is_known_by_its_fingerprint_without_its_pictur
         with pytest.raises(NotAllowed, match="ada 72"):
             check_source(workshop, changed)
     check_source(workshop, png(flat_art(128, 73)))
+    monkeypatch.setattr("tribute.studio.likeness.COPY", 2.0)  # never sure by the fingerprint alone
+    check_source(workshop, middle)
+    workshop.blobs.put(png(flat_art(128, 72)))
+    assert [one["sure"] for one in closest_works(workshop, middle, 2)] == [True, False]
+    with pytest.raises(NotAllowed, match="ada 72"):
+        check_source(workshop, middle)
     (shipped / "fingerprints.safetensors").unlink()
     check_source(workshop, saved.getvalue())  # works cannot be looked for
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from tribute.collection.consent import allows, in_force
 from tribute.collection.picture import open_picture
 from tribute.collection.starter import SOURCES
+from tribute.provenance.copies import CopyIndex, looks
 from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, Fingerprints
 from tribute.provenance.fingerprints import SURE as COPY
 from tribute.records import Artist, NotAllowed, NotInstalled, Work
@@ -56,27 +57,45 @@ def pixels_of(data: bytes, name: str = "the picture") -> np.ndarray:
 def closest_works(workshop: Workshop, data: bytes, count: int, styles: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """The works most like a picture, those first that it is taken for (`sure`), each with its similarity in [-1, 1]; of the base and `styles` alone, or of all.
 
-    It is taken for a work that its small vector is all but the same as, or whose fingerprint says that it is a near copy of it; where styles are given
-    it was drawn here, so nobody cut or mirrored it. Raises InvalidPicture, NotInstalled.
+    It is taken for a work that its small vector is all but the same as, or whose fingerprint says that it is a near copy of it; where that is not quite
+    sure and the work's picture is in the store, that decides. Where styles are given it was drawn here, so nobody cut or mirrored it.
+    Raises InvalidPicture, NotInstalled.
     """
     likeness, fingerprints, hashes = shipped()
     pixels_HWC = pixels_of(data)
     with _alone:
         similarity_N = likeness.similarities(pixels_HWC[None])[0].numpy()
-    copied_N = fingerprints.copied(pixels_HWC) >= COPY if styles is None else fingerprints.similarities(pixels_HWC) >= ALIKE
-    sure_N = (similarity_N >= SURE) | copied_N
+    copied_N = fingerprints.copied(pixels_HWC) if styles is None else fingerprints.similarities(pixels_HWC)
+    sure_N = (similarity_N >= SURE) | (copied_N >= (COPY if styles is None else ALIKE))
+    maybe = [at for at in np.argsort(-copied_N)[:CANDIDATES] if copied_N[at] >= ALIKE and not sure_N[at]]
+    held = _works(workshop, [hashes[at] for at in maybe])
+    for at in maybe:
+        work = held.get(hashes[at])
+        sure_N[at] = work is not None and _shown(workshop, work) and _is_copy(pixels_HWC, workshop.blobs.get(work.picture_sha256))
     order = np.lexsort((-similarity_N, ~sure_N))[: 400 if styles is not None else 3 * count]
-    with workshop.database.reading() as connection:
-        ids = [hashes[at] for at in order]
-        held = {row.hash: row.document for row in connection.execute(select(works.c.hash, works.c.document).where(works.c.hash.in_(ids)))}
+    held = _works(workshop, [hashes[at] for at in order])
     found: list[dict[str, Any]] = []
     for at in order:
-        work = Work.model_validate_json(held[hashes[at]]) if hashes[at] in held else None
+        work = held.get(hashes[at])
         if work is None or (styles is not None and work.style not in styles and not (work.style in SOURCES and SOURCES[work.style].commons)):
             continue
-        shown = workshop.blobs.path(work.picture_sha256).exists()
-        found.append({"work": work, "similarity": float(similarity_N[at]), "sure": bool(sure_N[at]), "shown": shown})
+        found.append({"work": work, "similarity": float(similarity_N[at]), "sure": bool(sure_N[at]), "shown": _shown(workshop, work)})
     return found[:count]
+
+
+def _works(workshop: Workshop, hashes: Sequence[str]) -> dict[str, Work]:
+    with workshop.database.reading() as connection:
+        rows = connection.execute(select(works.c.hash, works.c.document).where(works.c.hash.in_(hashes))).all()
+    return {row.hash: Work.model_validate_json(row.document) for row in rows}
+
+
+def _shown(workshop: Workshop, work: Work) -> bool:
+    return workshop.blobs.path(work.picture_sha256).exists()
+
+
+def _is_copy(pixels_HWC: np.ndarray, work: bytes) -> bool:
+    known = CopyIndex([_small(work)])
+    return any(known.nearest(look).is_copy for look in looks(pixels_HWC))
 
 
 def check_source(workshop: Workshop, data: bytes) -> None:
