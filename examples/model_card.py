@@ -47,7 +47,8 @@ Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from
 words outside the captions mean something, in English and Chinese; of {words:,} tags and common words of both the vocabulary says by what label they are
 drawn (docs/decisions/0026 and 0027; word lists of wordfreq, CC-BY-SA-4.0). Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
 Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0's
-last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work: the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
+last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work:
+the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
 as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before, and
 openmoji, twemoji and micah once more, in float32 (docs/decisions/0027), openmoji twice.
 Denoiser, styles and student are the mean of what they learned and what they began with (docs/decisions/0025). The decoder learned on whole
@@ -75,7 +76,8 @@ four, and a third where those do too.
 - It has learned by heart: of pictures drawn by a seed one in three of a concept in a hand that it knows is a near copy of a work (of Fluent's, three in
   four), and one in seven of pairs that it has not seen; their pages say so. Where no seed is given tries that look like a work are passed over, by the
   works' fingerprints (`fingerprints.safetensors`, docs/decisions/0028): of bare names 6 in 100 are near copies then, not 47, and of pairs that it has not
-  seen none; but what it draws instead is right less often (42%, not 50 or, before that, 64), for what it knows best it knows by heart. Do not sell copies as new.
+  seen none; but what it draws instead is right less often (42%, not 50 or, before that, 64), for what it knows best it knows by heart.
+  Do not sell copies as new.
 - The avatar styles have seen portraits only, and make a portrait of most other subjects; adventurer and croodles cannot be told by their manner.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes eight steps for twenty-four guided ones and loses shapes, faces in the avatar styles most; `--full` draws with the model itself.
