@@ -28,6 +28,16 @@ def test_a_stranger_is_none(known):
     assert [known.is_copy(flat_art(seed=seed, side=128)) for seed in range(500, 510)] == [False] * 10
 
 
+def test_one_plain_colour_is_like_nothing_and_hides_nothing(known):
+    """Of a dot at the edge some shifts and zooms are plain; what the others are like must still be seen."""
+    plain = np.full((128, 128, 3), 255, np.uint8)
+    assert (known.similarities(plain) == 0).all()
+    dotted = plain.copy()
+    dotted[1, 1] = 0
+    assert np.isfinite(known.similarities(dotted)).all()
+    assert build_fingerprints(np.stack([descriptor(work) for work in (*[dotted] * 20, *WORKS)])).is_copy(dotted)
+
+
 def test_they_are_near_what_the_descriptors_say(known):
     """In four bits, and the tenth part of the numbers, of works like each other."""
     ours = np.stack([known.similarities(work) for work in WORKS[:6]])

@@ -111,5 +111,6 @@ def fingerprints_of(folder: Path) -> Fingerprints | None:
 
 
 def _unit(rows_NK: np.ndarray) -> np.ndarray:
-    unit: np.ndarray = (rows_NK / np.linalg.norm(rows_NK, axis=1, keepdims=True)).astype(np.float32)
+    """Rows of length 1; those of one plain colour, which have none, stay 0."""
+    unit: np.ndarray = (rows_NK / np.maximum(np.linalg.norm(rows_NK, axis=1, keepdims=True), 1e-6)).astype(np.float32)
     return unit

@@ -16,7 +16,7 @@ from tribute.collection.consent import allows, in_force
 from tribute.collection.picture import open_picture
 from tribute.collection.starter import SOURCES
 from tribute.provenance.copies import CopyIndex, looks
-from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, Fingerprints
+from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, Fingerprints, fingerprints_of
 from tribute.provenance.fingerprints import SURE as COPY
 from tribute.records import Artist, NotAllowed, NotInstalled, Work
 from tribute.store.database import get
@@ -42,11 +42,12 @@ def shipped() -> tuple[Likeness, Fingerprints, list[str]]:
 
     from tribute.diffusion.likeness import Likeness
 
-    if not (STARTER / FILE).is_file() or not (STARTER / FINGERPRINTS).is_file():
+    fingerprints = fingerprints_of(STARTER)
+    if not (STARTER / FILE).is_file() or fingerprints is None:
         raise NotInstalled("the starter's works were not made searchable; say tribute train likeness")
     with gzip.open(STARTER / "works.jsonl.gz", "rt", encoding="utf-8") as lines:
         hashes = sorted(Work.model_validate(json.loads(line)).hash for line in lines)
-    return Likeness.load(STARTER / FILE), Fingerprints.load(STARTER / FINGERPRINTS), hashes
+    return Likeness.load(STARTER / FILE), fingerprints, hashes
 
 
 def pixels_of(data: bytes, name: str = "the picture") -> np.ndarray:
