@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tests.conftest import flat_art
 from tribute.commission import TRIES, Ask, commission, near_copy, recipes_of, unseeded
-from tribute.create.choose import ROUNDS, best_of, can_choose, likeness_to_words
+from tribute.create.choose import BESIDE, ROUNDS, best_of, can_choose, likeness_to_words
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
 from tribute.diffusion.towers import Towers
@@ -31,7 +31,7 @@ def towered(bench, tmp_path):
 
 def ask(*styles, **more):
     uses = tuple(StyleUse(name=name, weight=1.0) for name in styles)
-    return Ask(prompt="a blue heart", styles=uses, **({"seed": 7, "steps": 2, "width": 64, "height": 64} | more))
+    return Ask(styles=uses, **({"prompt": "a blue heart", "seed": 7, "steps": 2, "width": 64, "height": 64} | more))
 
 
 def alike(one, other):
@@ -81,6 +81,34 @@ def test_where_all_are_passed_over_others_are_drawn_and_at_last_the_first_best_i
     kept, _ = best_of(towered.model, recipes, 2, None, lambda done, total: steps.append((done, total)), passed_over=lambda found: True)
     assert kept == [first, other]
     assert steps == [(done, 2) for _ in ROUNDS for done in (1, 2)]  # one batch a round, and none that goes without a word
+
+
+def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered):
+    """Only where the prompt asks for no hand of its own, and as far as the model reads it."""
+    towered.model.hands = (("flat", "扁平"), ("glossy 3D", "光亮立体"), ("so " * 80, "长"))
+
+    def second_round(*styles, **more):
+        recipes, seen = recipes_of(ask(*styles, count=1, tries=3, **more), towered.model, []), []
+        (kept,), (picture,) = best_of(towered.model, recipes, 3, None, passed_over=lambda found: seen.append(found) or len(seen) <= 3)
+        (alone,) = sample(towered.model, [as_drawn(kept)], None)
+        assert alike(picture, alone)
+        return kept
+
+    kept = second_round()
+    number = kept.seed - 7
+    assert kept.beside == ("a blue heart, glossy 3D", "a blue heart, flat", "a blue heart, glossy 3D")[number]  # hand 1 of two for seed 7
+    assert kept.prompt_noise == BESIDE[number]
+    assert second_round(prompt="蓝色的心").beside in ("蓝色的心，扁平", "蓝色的心，光亮立体", "蓝色的心，长")
+    for kept in (second_round(prompt="a blue heart, FLAT"), second_round(prompt_noise=0.3), second_round(beside="a red heart")):
+        assert (kept.beside, kept.prompt_noise) == (kept.beside if kept.prompt == "a blue heart" else "", ROUNDS[1])
+
+
+def test_a_worn_hand_has_no_other_beside_it(towered):
+    towered.model.hands = (("flat", "扁平"),)
+    styles, seen = (StyleUse(name="ada", adapter_sha256=towered.styles["ada"].adapter_sha256),), []
+    recipes = [recipe.model_copy(update={"styles": styles}) for recipe in recipes_of(ask(tries=2), towered.model, [])]
+    (kept,), _ = best_of(towered.model, recipes, 2, towered.desk.blobs.get, passed_over=lambda found: seen.append(found) or len(seen) <= 2)
+    assert (kept.beside, kept.prompt_noise) == ("", ROUNDS[1])
 
 
 def test_a_commission_passes_over_near_copies_of_the_works_that_its_model_knows(towered):

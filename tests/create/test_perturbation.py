@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tribute.commission import Ask, commission, larger, recipes_of
+from tribute.commission import Ask, check_ask, commission, larger, recipes_of
 from tribute.create.sample import sample
-from tribute.records import StyleUse
+from tribute.records import InvalidPrompt, StyleUse
 
 
 def ask(**more):
-    return Ask(prompt="a blue heart", **({"seed": 7, "steps": 2, "width": 64, "height": 64} | more))
+    return Ask(**({"prompt": "a blue heart", "seed": 7, "steps": 2, "width": 64, "height": 64} | more))
 
 
 def drawn(bench, *asks):
@@ -41,6 +41,30 @@ def test_what_is_moved_is_credited_and_drawn_again_like_any_picture(bench):
     assert {share.party for share in picture.credits.shares} == {"base", "ada", "bo"}
     assert sum(share.share_ppm for share in picture.credits.shares) == 1_000_000
     assert larger(picture, 2).prompt_noise == 0.6
+
+
+@pytest.mark.parametrize("guided", [{"guidance": 1.0}, {"guidance": 3.0, "negative_prompt": "red"}])
+def test_words_beside_a_prompt_are_half_of_what_is_read(bench, guided):
+    plain, other, between = drawn(bench, ask(**guided), ask(prompt="an old red car", **guided), ask(beside="an old red car", **guided))
+    assert apart(plain, between) > 1 < apart(other, between)
+    (turned,) = drawn(bench, ask(prompt="an old red car", beside="a blue heart", **guided))
+    assert apart(between, turned) <= 1
+    same, moved = drawn(bench, ask(beside="a blue heart", **guided), ask(beside="an old red car", prompt_noise=0.6, **guided))
+    assert apart(plain, same) <= 1 < apart(between, moved)
+
+
+def test_words_beside_a_prompt_do_not_name_what_is_worn(bench):
+    """A style is worn by its weight: its name, which an artist could have people say, is told to the model in neither."""
+    worn = (StyleUse(name="ada", weight=1.0),)
+    (named,) = commission(bench.desk, bench.model, ask(styles=worn, beside="a red car, ada"))
+    (unnamed,) = commission(bench.desk, bench.model, ask(styles=worn, beside="a red car"))
+    assert named.pixel_sha256 == unnamed.pixel_sha256
+    assert larger(named, 2).beside == "a red car, ada"
+
+
+def test_words_beside_a_prompt_must_fit(bench):
+    with bench.desk.database.reading() as connection, pytest.raises(InvalidPrompt, match="tokens"):
+        check_ask(connection, ask(beside="word " * 90), bench.model)
 
 
 def test_noise_has_bounds():

@@ -28,7 +28,8 @@ def test_a_model_is_assembled_halfway_between_what_it_learned_and_what_it_began_
     for path, to in ((weights, f"denoiser/{weights}"), (student, student)):
         (start / to).parent.mkdir(parents=True)
         save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / path).items()}, start / to)
-    assemble_model(runs, out, "s" * 64, start)
+    assemble_model(runs, out, "s" * 64, start, [("flat", "扁平")])
+    assert json.loads((out / "tribute.json").read_text(encoding="utf-8"))["hands"] == [["flat", "扁平"]]
     assert load_vocabulary(out / VOCABULARY)["puppy"] == "dog face"
     for path in (weights, student):
         learned, shipped = load_file(STARTER / path), load_file(out / path)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -126,3 +128,19 @@ def test_an_adapter_under_mixed_names_is_loaded_whole_whatever_the_hash_seed(ben
         env = {**os.environ, "PYTHONHASHSEED": seed}
         done = subprocess.run([sys.executable, "-c", script, str(bench.folder), str(path)], capture_output=True, text=True, env=env)
         assert done.stdout.strip() == str(len(layers)), done.stderr[-800:]
+
+
+@pytest.mark.parametrize(
+    ("said", "hands"),
+    [
+        ('{"hands": [["flat", "扁平"], ["one"], "x", [1, 2], ["", "空"], ["long", "%s"], ["round", "圆"]]}' % ("长" * 81), (("flat", "扁平"), ("round", "圆"))),
+        ('{"hands": {"flat": "扁平"}}', ()),
+        ("[]", ()),
+        ("{", ()),
+        (json.dumps({"hands": [["a", "b"]] * 99}), (("a", "b"),) * 32),
+    ],
+)
+def test_what_a_model_says_of_its_hands_is_read_as_far_as_it_can_be(tmp_path, said, hands):
+    folder = make_model(tmp_path / "told")
+    (folder / "tribute.json").write_text(said, encoding="utf-8")
+    assert load_model(str(folder), engine="torch").hands == hands

@@ -22,7 +22,7 @@ from tribute.store.schema import artists, styles
 STUDENT_STEPS = 8
 FULL_STEPS, FULL_GUIDANCE = 24, 4.0
 RESCALE = 0.7  # of guidance, where the noisiest step holds no signal: without it colours burn (Lin et al. 2023, arXiv:2305.08891, section 3.4)
-SAME = ("prompt", "told", "negative_prompt", "styles", "seed", "prompt_noise", "source_sha256", "strength", "mask_sha256")  # when it is drawn again
+SAME = ("prompt", "told", "negative_prompt", "styles", "seed", "beside", "prompt_noise", "source_sha256", "strength", "mask_sha256")  # when it is drawn again
 TRIES = 4  # of each picture, where nobody asks for a seed of their own
 
 
@@ -49,7 +49,8 @@ class Ask(Record):
     height: int | None = Field(default=None, ge=8, le=2048)
     variation_seed: int | None = Field(default=None, ge=0, le=2**32 - 1)  # of the first picture, one more for each of the others
     variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)
-    prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)  # as in a recipe, for a picture drawn again
+    beside: str = Field(default="", max_length=2 * PROMPT_MAX)  # this and the next as in a recipe, for a picture drawn again
+    prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)
     source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # blobs, made by `create.edit`
     strength: float = Field(default=1.0, gt=0.0, le=1.0)
     mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
@@ -102,7 +103,7 @@ def check_ask(connection: Connection, ask: Ask, model: Model | None) -> None:
     found, _ = consented_styles(connection, ask.styles, model)
     recipe = recipes_of(ask.model_copy(update={"skip": ()}), model, found)[0]
     check_size(model, recipe.width, recipe.height, recipe.enlarge)
-    check_prompt_fits(model, recipe.prompt, recipe.told, recipe.negative_prompt)
+    check_prompt_fits(model, recipe.prompt, recipe.told, recipe.beside, recipe.negative_prompt)
     check_strength(recipe)
 
 
@@ -152,7 +153,8 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
             prompt=ask.prompt, told=told if told != ask.prompt else "", negative_prompt=ask.negative_prompt, styles=uses,
             seed=ask.seed if varied else (ask.seed + at * ask.tries) % 2**32, **edit,
             variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength if varied else 0.0,
-            prompt_noise=ask.prompt_noise, steps=steps, guidance=guidance, guidance_rescale=rescale if guidance > 1 and not ask.source_sha256 else 0.0,
+            beside=ask.beside, prompt_noise=ask.prompt_noise, steps=steps, guidance=guidance,
+            guidance_rescale=rescale if guidance > 1 and not ask.source_sha256 else 0.0,
             width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
             engine=model.engine_name,

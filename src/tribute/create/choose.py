@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tribute.create.sample import Progress, Watch, as_drawn, sample
+from tribute.create.prompt import in_other_hands
+from tribute.create.sample import Progress, Watch, as_drawn, sample, tokens_in
 from tribute.diffusion.loading import Model
 from tribute.records import Recipe
 
 ROUNDS = (0.0, 0.6, 0.9)  # the noise on the prompt of the tries, and of those after them where all of one were passed over: docs/decisions/0028
+BESIDE = (0.0, 0.3, 0.45, 0.6)  # that of each try of the second round where another hand stands beside the prompt: docs/decisions/0029
 
 
 def can_choose(model: Model) -> bool:
@@ -47,8 +49,9 @@ def best_of(
     """Draws each recipe with `tries` seeds, its own and the next ones, and keeps what is most like its words of those not `passed_over`: (recipes
     with the seeds kept, their pictures_HWC before they are enlarged).
 
-    Where all are passed over, the same seeds are drawn with the next of ROUNDS' noise on their prompt; after the last of them the first round's best
-    is kept all the same. `progress` and `watch` are `sample`'s, of each round's and the first round's tries; a view shows the first try of each.
+    Where all are passed over, the same seeds are drawn with the next of ROUNDS' noise on their prompt, at first beside the same in another of the
+    model's hands where none is asked for; after the last of them the first round's best is kept all the same. `progress` and `watch` are `sample`'s, of
+    each round's and the first round's tries; a view shows the first try of each.
     """
 
     def first_of_each(done: int, total: int, look: Any) -> None:
@@ -57,15 +60,16 @@ def best_of(
 
     kept: dict[int, tuple[Recipe, np.ndarray]] = {}
     first_best: dict[int, tuple[Recipe, np.ndarray]] = {}
-    for noise in ROUNDS:
+    for number, noise in enumerate(ROUNDS):
         waiting = [at for at in range(len(recipes)) if at not in kept]
         if not waiting:
             break
-        tried = [_try(recipes[at], more, noise) for at in waiting for more in range(tries)]
+        others = {at: _other_hands(model, recipes[at]) if number == 1 else [] for at in waiting}
+        tried = [_try(recipes[at], more, noise, others[at]) for at in waiting for more in range(tries)]
         drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch and not first_best else None)
         for place, at in enumerate(waiting):
             mine = slice(place * tries, (place + 1) * tries)
-            best_first = np.argsort(-likeness_to_words(model, tried[mine][0].drawn_prompt, drawn[mine]), kind="stable") + mine.start
+            best_first = np.argsort(-likeness_to_words(model, recipes[at].drawn_prompt, drawn[mine]), kind="stable") + mine.start
             first_best.setdefault(at, (tried[best_first[0]], drawn[best_first[0]]))
             found = next((one for one in best_first if not passed_over(drawn[one])), None)
             if found is not None:
@@ -74,5 +78,13 @@ def best_of(
     return [recipe for recipe, _ in chosen], [picture_HWC for _, picture_HWC in chosen]
 
 
-def _try(recipe: Recipe, number: int, noise: float) -> Recipe:
-    return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, "prompt_noise": max(noise, recipe.prompt_noise)})
+def _other_hands(model: Model, recipe: Recipe) -> list[str]:
+    """The recipe's prompt in the hands that the model knows, as far as it reads them; nothing where a hand is asked for, or it is led elsewhere already."""
+    if recipe.styles or recipe.beside or recipe.prompt_noise:
+        return []
+    return [words for words in in_other_hands(recipe.drawn_prompt, model.hands) if tokens_in(model, words) <= model.max_tokens]
+
+
+def _try(recipe: Recipe, number: int, noise: float, others: Sequence[str]) -> Recipe:
+    led = {"beside": others[(recipe.seed + number) % len(others)], "prompt_noise": BESIDE[number % len(BESIDE)]} if others else {}
+    return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, "prompt_noise": max(noise, recipe.prompt_noise), **led})

@@ -48,6 +48,14 @@ def read_prompt(prompt: str, named: Sequence[str] = ()) -> tuple[str, tuple[Styl
     return words, tuple(styles)
 
 
+def in_other_hands(prompt: str, hands: Sequence[tuple[str, str]]) -> list[str]:
+    """The prompt in each of `hands`, words in English and Chinese for how pictures are drawn, in the prompt's language; nothing where it names one."""
+    if any(words.casefold() in prompt.casefold() for pair in hands for words in pair):
+        return []
+    chinese = re.search(r"[\u3400-\u9fff]", prompt)
+    return [f"{prompt}，{by_zh}" if chinese else f"{prompt}, {by_en}" for by_en, by_zh in hands]
+
+
 WORD = re.compile(r".*的|\s+")  # what the next word of a thing begins after
 AROUND = re.compile(r"(?<!\s)\s+(?:and|with|in|on|at|under|near|beside|behind)\s+|和|与", re.IGNORECASE)  # what stands between one thing and another
 

@@ -48,16 +48,16 @@ def check_prompt_fits(model: Model, *texts: str) -> None:
 
 
 def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress: Progress | None = None, watch: Watch | None = None) -> list[np.ndarray]:
-    """uint8 RGB pictures_HWC of recipes that differ in their prompt, its noise, seeds and styles alone. Holds the model's lock while it draws.
+    """uint8 RGB pictures_HWC of recipes that differ in their prompt, what leads away from it, seeds and styles alone. Holds the model's lock while it draws.
 
     They share batches of as many as fit; the styles of one never touch another. `progress` counts the steps of all batches,
     `watch` those of the first.
     """
     first = recipes[0]
-    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None, "prompt_noise": 0.0}
+    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None, "beside": "", "prompt_noise": 0.0}
     assert all(recipe.model_copy(update=own) == first.model_copy(update=own) for recipe in recipes)
     check_size(model, first.width, first.height, first.enlarge)
-    check_prompt_fits(model, first.negative_prompt, *{text for recipe in recipes for text in (recipe.prompt, recipe.told)})
+    check_prompt_fits(model, first.negative_prompt, *{text for recipe in recipes for text in (recipe.prompt, recipe.told, recipe.beside)})
     made: list[np.ndarray] = []
     with model.lock, torch.inference_mode():
         at_once = model.rows_at_once(first.width // first.enlarge, first.height // first.enlarge)
@@ -112,7 +112,7 @@ def _draw(model: Model, recipes: Sequence[Recipe], read: Any, progress: Progress
 
     extra = {"eta": 0.0} if "eta" in inspect.signature(pipeline.scheduler.step).parameters else {}
     words: dict[str, Any] = {"prompt": [recipe.drawn_prompt for recipe in recipes], "negative_prompt": [first.negative_prompt] * len(recipes)}
-    if any(recipe.prompt_noise > 0 for recipe in recipes):
+    if any(recipe.beside or recipe.prompt_noise > 0 for recipe in recipes):
         words = perturbed_words(model, recipes)
     made = pipeline(
         num_inference_steps=first.steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,11 @@ def adapter(run: Path, start: Path | None) -> bytes:
     return save(halfway(load_file(path), load_file(earlier)), {"format": "pt"}) if earlier and earlier.exists() else path.read_bytes()
 
 
-def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = None) -> None:
+def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = None, hands: Sequence[tuple[str, str]] = ()) -> None:
     """Writes the stages' results as one stock diffusers folder in bfloat16 that cites its snapshot.
 
-    `start`: the earlier runs that the denoiser, its student and styles began with and are taken halfway back to.
+    `start`: the earlier runs that the denoiser, its student and styles began with and are taken halfway back to. `hands`: words, English and
+    Chinese, for those that the base draws nearly everything in.
     """
     denoiser = UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet")
     if start:
@@ -100,4 +102,5 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         "towers": {"schedule": asdict(recipes.TOWERS), "config": asdict(TowersConfig())},
         "student": {"schedule": asdict(recipes.STUDENT), "config": asdict(StudentConfig())},
     }
-    (out / "tribute.json").write_text(json.dumps({"snapshot": snapshot, "recipe": recipe}, indent=2) + "\n")
+    told = {"snapshot": snapshot, "hands": hands, "recipe": recipe}
+    (out / "tribute.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

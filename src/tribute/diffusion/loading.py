@@ -24,6 +24,7 @@ PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 STUDENT = "few_step_student"  # no style can have this name: theirs have no underscore
 LATENTS_AT_ONCE = 1024  # latent positions that share a batch: 16 pictures of 8×8; larger than 32×32, one at a time
 Wear = Sequence[StyleUse]  # the styles of one picture
+Hands = tuple[tuple[str, str], ...]  # words for how a picture is drawn, in English and Chinese
 
 
 def best_device() -> str:
@@ -66,6 +67,7 @@ class Model:
     upscaler: Any = None
     towers: Any = None
     vocabulary: dict[str, str] = field(default_factory=dict)  # words that it never heard, and the labels that mean the same
+    hands: Hands = ()  # that its base draws nearly everything in
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -225,13 +227,16 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _cited_snapshot(path: Path) -> str | None:
-    """The snapshot that a model says it was trained on; a file that cannot be read says nothing."""
+def _said(path: Path) -> tuple[str | None, Hands]:
+    """(the snapshot that a model says it was trained on, the hands that it says it knows); a file that cannot be read says nothing."""
     try:
-        cited = json.loads(path.read_text(encoding="utf-8"))["snapshot"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return cited if isinstance(cited, str) else None
+        told = json.loads(path.read_text(encoding="utf-8"))
+        cited, hands = told.get("snapshot"), told.get("hands", [])
+    except (OSError, ValueError, AttributeError):
+        return None, ()
+    pairs = [tuple(pair) for pair in hands if isinstance(pair, list) and len(pair) == 2] if isinstance(hands, list) else []
+    fitting = tuple((by_en, by_zh) for by_en, by_zh in pairs if all(isinstance(words, str) and 0 < len(words) <= 80 for words in (by_en, by_zh)))
+    return cited if isinstance(cited, str) else None, fitting[:32]
 
 
 ENGINES = ("auto", "torch", "openvino")
@@ -315,12 +320,13 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
     upscaler = load_upscaler(folder / "upscaler", device, dtype)
     student = folder / "student" / "pytorch_lora_weights.safetensors"
     scale = pipeline.vae_scale_factor
+    snapshot, hands = _said(folder / "tribute.json")
     return Model(
         name=folder.name if Path(name).expanduser().exists() else name,
         folder=folder,
         pipeline=pipeline,
         sha256=weights_hash(folder),
-        snapshot=_cited_snapshot(folder / "tribute.json"),
+        snapshot=snapshot,
         device=device,
         dtype=dtype,
         multiple=scale,
@@ -331,4 +337,5 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         upscaler=upscaler,
         towers=load_towers(folder / "towers"),
         vocabulary=load_vocabulary(folder / VOCABULARY),
+        hands=hands,
     )

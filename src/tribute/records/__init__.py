@@ -226,7 +226,8 @@ class Recipe(Record):
     student: bool = False  # drawn by the model's few-step student
     variation_seed: int | None = Field(default=None, ge=0, le=2**32 - 1)  # the noise is moved towards this seed's
     variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)  # how far: 0 stays, 1 arrives
-    prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)  # on what the model reads, in its deviations: away from works known by heart
+    beside: str = ""  # other words, read half and half with the prompt's; with the noise below it leads away from works known by heart
+    prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)  # on what the model reads, in its deviations
     source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # the PNG that it was drawn over
     strength: float = Field(default=1.0, gt=0.0, le=1.0)  # how much of the source is drawn anew
     mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # a PNG; only where it is white is anything drawn
@@ -241,10 +242,17 @@ class Recipe(Record):
     def drawn_prompt(self) -> str:
         """What the model is told: the prompt, in its own words, without the names of the styles that are worn. A style is worn by its weight; naming it
         gains nothing."""
-        prompt = self.told or self.prompt
+        return self._unnamed(self.told or self.prompt)
+
+    @property
+    def drawn_beside(self) -> str:
+        """What it is told half and half with that, or nothing; without those names too."""
+        return self._unnamed(self.beside)
+
+    def _unnamed(self, words: str) -> str:
         names = "|".join(re.escape(use.name) for use in self.styles)
-        left = " ".join(re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", " ", prompt, flags=re.IGNORECASE).split()) if names else prompt
-        return left.strip(" ,，、;") or prompt
+        left = " ".join(re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", " ", words, flags=re.IGNORECASE).split()) if names else words
+        return left.strip(" ,，、;") or words
 
     @field_validator("styles")
     @classmethod

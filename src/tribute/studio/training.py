@@ -12,7 +12,7 @@ import numpy as np
 from tribute.collection.consent import allows, in_force
 from tribute.collection.library import export_collection, put_style
 from tribute.collection.snapshot import snapshot_works, take_snapshot
-from tribute.collection.starter import SOURCES, STYLES
+from tribute.collection.starter import EMOJI_SETS, SOURCES, STYLES
 from tribute.provenance.copies import descriptor
 from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints
 from tribute.records import InvalidInput, Snapshot, Style, Unknown, Work, sha256
@@ -141,7 +141,7 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: 
         consenting = [name for name in STYLES if allows(in_force(connection, SOURCES[name].artist.id), "style")]
     trained = {name: runs / f"style-{name}" for name in consenting if (runs / f"style-{name}" / recipes.ADAPTER).exists()}
     adapters = {name: adapter(run, start) for name, run in trained.items()}
-    assemble_model(runs, output, base, start)
+    assemble_model(runs, output, base, start, [HANDS[source.style] for source in EMOJI_SETS if source.commons])
     if (runs / "likeness" / FINGERPRINTS).exists():
         shutil.copyfile(runs / "likeness" / FINGERPRINTS, output / FINGERPRINTS)
     shutil.rmtree(output / "styles", ignore_errors=True)

@@ -92,8 +92,10 @@ def create(
             typer.echo(f"{say('picture')}: {path}   {say('id')} {picture.id}   {say('seed')} {picture.recipe.seed}")
             if picture.recipe.told:
                 typer.echo(f"{say('Drawn as')}: {picture.recipe.told}")
-            if picture.recipe.prompt_noise:
-                typer.echo(f"{say('Led away from a near copy')}: {say('noise on the words:')} {picture.recipe.prompt_noise}")
+            if picture.recipe.beside or picture.recipe.prompt_noise:
+                half = [f"{say('half told as')} {picture.recipe.beside!r}"] if picture.recipe.beside else []
+                noise = [f"{say('noise on the words:')} {picture.recipe.prompt_noise}"] if picture.recipe.prompt_noise else []
+                typer.echo(f"{say('Led away from a near copy')}: {', '.join(half + noise)}")
             if copy:
                 typer.echo(say("This may be a near copy of a work that the model knows by heart."))
             show_credits(workshop, picture, picture.credits)

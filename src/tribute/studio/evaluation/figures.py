@@ -231,6 +231,6 @@ def given_copies_figures(material: Material, plainly: Drawn, plain: Drawn, pairs
         (f"held-out pairs, best of {tries}", held, 0.0),
     ):
         copied = sum(material.by_heart.nearest(picture).is_copy for _, picture in drawn)
-        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away by noise"
+        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away"
         figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, note))
     return figures

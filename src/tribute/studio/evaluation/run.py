@@ -80,7 +80,7 @@ class Artist:
             recipes = [self.recipe(trial, full) for trial in some]
             if tries > 1:
                 recipes, small = best_of(self.model, recipes, tries, self.workshop.blobs.get, passed_over=near_copy(self.model))
-                self.led_away[what] += sum(recipe.prompt_noise > 0 for recipe in recipes)
+                self.led_away[what] += sum(bool(recipe.beside or recipe.prompt_noise) for recipe in recipes)
                 made = [enlarged(self.model, recipe, small_HWC) for recipe, small_HWC in zip(recipes, small, strict=True)]
             else:
                 made = sample(self.model, recipes, self.workshop.blobs.get)
