@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from tribute.commission import Ask, check_ask, commission, larger, recipes_of
 from tribute.create.sample import sample
+from tribute.credit.game import wearing
 from tribute.records import InvalidPrompt, StyleUse
 
 
@@ -60,6 +61,7 @@ def test_words_beside_a_prompt_do_not_name_what_is_worn(bench):
     (unnamed,) = commission(bench.desk, bench.model, ask(styles=worn, beside="a red car"))
     assert named.pixel_sha256 == unnamed.pixel_sha256
     assert larger(named, 2).beside == "a red car, ada"
+    assert wearing(named.recipe, {"ada": ["ada"]}, frozenset()).drawn_beside == "a red car"  # nor do its coalitions
 
 
 def test_words_beside_a_prompt_must_fit(bench):

@@ -11,12 +11,15 @@ def line(account, amount, currency="CNY"):
 
 @pytest.mark.parametrize(
     ("prompt", "told"),
-    [("a fox, micah micah Micah", "a fox"), ("micah", "micah"), ("a micah-like fox by micah", "a micah-like fox by"), ("a fox", "a fox"),
-     ("一只狐狸，micah", "一只狐狸"),
+    [("a fox, micah micah Micah", "a fox"), ("micah", "micah"), ("a micah-like fox by micah", "a micah-like fox"), ("a fox", "a fox"),
+     ("一只狐狸，micah", "一只狐狸"), ("一只micah狐狸", "一只狐狸"), ("micah风格的狐狸", "狐狸"), ("狐狸，Micah 风格", "狐狸"),
+     ("a fox, micah style", "a fox"), ("a fox in the style of Micah", "a fox"), ("a fox in micah's style, red", "a fox, red"), ("a micah-style fox", "a fox"),
+     ("a fun emoji fox", "a fox"), ("a fox, fun-emoji", "a fox"), ("a fox by  fun emojis", "a fox by fun emojis"),
+     ("micahs fox in style", "micahs fox in style"), ("a fox, micah, fun emoji, red", "a fox, red"),
      ("twemoji fox", "twemoji fox")],
 )  # fmt: skip
 def test_the_model_is_not_told_the_names_of_the_styles_that_are_worn(prompt, told):
-    recipe = make_picture({}).recipe.model_copy(update={"prompt": prompt, "styles": (StyleUse(name="micah"),)})
+    recipe = make_picture({}).recipe.model_copy(update={"prompt": prompt, "styles": (StyleUse(name="micah"), StyleUse(name="fun-emoji"))})
     assert recipe.drawn_prompt == told
     assert recipe.model_copy(update={"prompt": "reynard", "told": prompt}).drawn_prompt == told
 

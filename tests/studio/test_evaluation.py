@@ -165,3 +165,10 @@ def test_bare_names_are_asked_for_and_their_tries_are_judged(material, judges):
     once, best, of_pairs, of_held = measure.tries_figures(judges, blind, right, right, blind, 4)
     assert once.value == of_held.value < 0.5 < best.value == of_pairs.value
     assert "best of 4" in best.name
+
+
+def test_a_base_hand_is_asked_for_in_words_and_an_adapter_is_worn():
+    labels = {"fox": ("fox", "狐狸")}
+    (in_words,), (worn,) = (ask_for.pair_trials([("fox", style)], labels, 1, 3) for style in ("noto", "twemoji"))
+    assert in_words == Trial("狐狸，渐变表情", 3, "", "fox", "noto")
+    assert worn == Trial("狐狸", 3, "twemoji", "fox", "twemoji")

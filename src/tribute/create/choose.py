@@ -60,11 +60,11 @@ def best_of(
 
     kept: dict[int, tuple[Recipe, np.ndarray]] = {}
     first_best: dict[int, tuple[Recipe, np.ndarray]] = {}
-    for number, noise in enumerate(ROUNDS):
+    for turn, noise in enumerate(ROUNDS):
         waiting = [at for at in range(len(recipes)) if at not in kept]
         if not waiting:
             break
-        others = {at: _other_hands(model, recipes[at]) if number == 1 else [] for at in waiting}
+        others = {at: _other_hands(model, recipes[at]) if turn == 1 else [] for at in waiting}
         tried = [_try(recipes[at], more, noise, others[at]) for at in waiting for more in range(tries)]
         drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch and not first_best else None)
         for place, at in enumerate(waiting):

@@ -57,7 +57,8 @@ def styles_by_owner(recipe: Recipe, owner_of: Mapping[str, str]) -> dict[str, li
 def wearing(recipe: Recipe, styles_of: Mapping[str, Sequence[str]], some: Coalition) -> Recipe:
     """The recipe with only the styles of some players, told the same words as the whole."""
     names = {name for player in some for name in styles_of[player]}
-    return recipe.model_copy(update={"styles": tuple(use for use in recipe.styles if use.name in names), "prompt": recipe.drawn_prompt, "told": ""})
+    told = {"prompt": recipe.drawn_prompt, "told": "", "beside": recipe.drawn_beside}
+    return recipe.model_copy(update={"styles": tuple(use for use in recipe.styles if use.name in names), **told})
 
 
 def coalitions(players: Iterable[str]) -> list[Coalition]:

@@ -240,8 +240,8 @@ class Recipe(Record):
 
     @property
     def drawn_prompt(self) -> str:
-        """What the model is told: the prompt, in its own words, without the names of the styles that are worn. A style is worn by its weight; naming it
-        gains nothing."""
+        """What the model is told: the prompt, in its own words, without the names of the styles that are worn and what says that they are styles. A style
+        is worn by its weight; naming it gains nothing, and the model has never read its name."""
         return self._unnamed(self.told or self.prompt)
 
     @property
@@ -250,8 +250,13 @@ class Recipe(Record):
         return self._unnamed(self.beside)
 
     def _unnamed(self, words: str) -> str:
-        names = "|".join(re.escape(use.name) for use in self.styles)
-        left = " ".join(re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", " ", words, flags=re.IGNORECASE).split()) if names else words
+        if not self.styles:
+            return words
+        names = "|".join(use.name.replace("-", "[- ]") for use in self.styles)
+        named = rf"(?<![a-z0-9_-])(?:(?:in the style of|drawn by|by|in) )?(?:{names})(?:['’]s)?(?:[ -]*(?:style|风格)的?)?(?![a-z0-9_-])"
+        left = re.sub(named, " ", " ".join(words.split()), flags=re.IGNORECASE)
+        left = re.sub(r"(?<=[\u3400-\u9fff]) +(?=[\u3400-\u9fff])", "", " ".join(left.split()))
+        left = re.sub(r"( ?[,，、;])+", lambda commas: commas[0][-1], left)
         return left.strip(" ,，、;") or words
 
     @field_validator("styles")

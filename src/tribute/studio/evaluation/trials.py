@@ -45,12 +45,13 @@ class Trial:
 
 
 def pair_trials(pairs: Sequence[tuple[str, str]], labels: dict[str, tuple[str, str]], language: int, seed: int) -> list[Trial]:
-    """The concept of each pair in its hand, in English (0) or Chinese (1)."""
+    """The concept of each pair in its hand, in English (0) or Chinese (1): the base's own hands are asked for in words, an artist's adapter is worn and
+    not named, as neither it nor the base has read words for it."""
     made = []
     for concept, style in pairs:
-        hand = (SOURCES[style].hand_en, SOURCES[style].hand_zh)[language]
-        prompt = f"{labels[concept][language]}{('，' if language else ', ')}{hand}"
-        made.append(Trial(prompt, seed, style if style in STYLES else "", concept, style))
+        label, hand = labels[concept][language], (SOURCES[style].hand_en, SOURCES[style].hand_zh)[language]
+        worn = style in STYLES
+        made.append(Trial(label if worn else f"{label}{('，' if language else ', ')}{hand}", seed, style if worn else "", concept, style))
     return made
 
 
