@@ -63,20 +63,19 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor without bfloat16 (68 GFLOP/s in float32); looking for near copies has become a tenth of a second faster since they were
-taken. One with bfloat16 (some 400 GFLOP/s) took, by the same command before near copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a
-grid, 1.17 a grid of bests, 0.39 in full, 0.15 for credit, 0.03 for the seal and 8.3 cold. Where all four tries look like works a picture takes a second
-four, and a third where those do too.
+These times are of a processor without bfloat16 (68 GFLOP/s in float32). One with bfloat16 (some 400 GFLOP/s) took, by the same command before near
+copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a grid, 1.17 a grid of bests, 0.39 in full, 0.15 for credit, 0.03 for the seal and
+8.3 cold. Where all four tries look like works a picture takes a second four, and a third where those do too.
 
 ## Limits
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, bears, buses, bicycles, rockets, fish, umbrellas, faces.
   Most of its 1,500 concepts cannot be told. The judge names three in ten of the commonest right in a hand that was asked for, half of their bare
   names.
-- It has learned by heart: of pictures drawn by a seed one in three of a concept in a hand that it knows is a near copy of a work (of Fluent's, three in
-  four), and one in seven of pairs that it has not seen; their pages say so. Where no seed is given tries that look like a work are passed over, by the
-  works' fingerprints (`fingerprints.safetensors`, docs/decisions/0028): of bare names 6 in 100 are near copies then, not 47, and of pairs that it has not
-  seen none; but what it draws instead is right less often (42%, not 50 or, before that, 64), for what it knows best it knows by heart.
+- It has learned by heart: of pictures drawn by a seed two in five of a concept in a hand that it knows are near copies of a work (of Fluent's, three in
+  four), and one in six of pairs that it has not seen; their pages say so. Where no seed is given tries that look like a work are passed over, by the
+  works' fingerprints (`fingerprints.safetensors`, docs/decisions/0028 and 0029): of bare names 6 in 100 are near copies then, not 47, and of pairs that
+  it has not seen none; but what it draws instead is right less often (43%, not 50 or, before that, 64), for what it knows best it knows by heart.
   Do not sell copies as new.
 - The avatar styles have seen portraits only, and make a portrait of most other subjects; adventurer and croodles cannot be told by their manner.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
