@@ -16,6 +16,7 @@ def line(account, amount, currency="CNY"):
      ("a fox, micah style", "a fox"), ("a fox in the style of Micah", "a fox"), ("a fox in micah's style, red", "a fox, red"), ("a micah-style fox", "a fox"),
      ("a fun emoji fox", "a fox"), ("a fox, fun-emoji", "a fox"), ("a fox by  fun emojis", "a fox by fun emojis"),
      ("micahs fox in style", "micahs fox in style"), ("a fox, micah, fun emoji, red", "a fox, red"),
+     ("a fox, fun micah emoji", "a fox"), ("a fox by micahé", "a fox by micahé"), ("红 狐狸 ;, 绿", "红 狐狸 ;, 绿"),
      ("twemoji fox", "twemoji fox")],
 )  # fmt: skip
 def test_the_model_is_not_told_the_names_of_the_styles_that_are_worn(prompt, told):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from tribute.records import InvalidPrompt, StyleUse
+from tribute.records import HAN, InvalidPrompt, StyleUse
 
 PROMPT_MAX = 1000  # characters
 WEIGHT_MAX = 2.0
@@ -52,7 +52,7 @@ def in_other_hands(prompt: str, hands: Sequence[tuple[str, str]]) -> list[str]:
     """The prompt in each of `hands`, words in English and Chinese for how pictures are drawn, in the prompt's language; nothing where it names one."""
     if any(words.casefold() in prompt.casefold() for pair in hands for words in pair):
         return []
-    chinese = re.search(r"[\u3400-\u9fff]", prompt)
+    chinese = re.search(HAN, prompt)
     return [f"{prompt}，{by_zh}" if chinese else f"{prompt}, {by_en}" for by_en, by_zh in hands]
 
 

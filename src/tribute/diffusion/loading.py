@@ -235,7 +235,7 @@ def _said(path: Path) -> tuple[str | None, Hands]:
     except (OSError, ValueError, AttributeError):
         return None, ()
     pairs = [tuple(pair) for pair in hands if isinstance(pair, list) and len(pair) == 2] if isinstance(hands, list) else []
-    fitting = tuple((by_en, by_zh) for by_en, by_zh in pairs if all(isinstance(words, str) and 0 < len(words) <= 80 for words in (by_en, by_zh)))
+    fitting = tuple((by_en, by_zh) for by_en, by_zh in pairs if all(isinstance(by, str) and 0 < len(by) <= 80 and by.isprintable() for by in (by_en, by_zh)))
     return cited if isinstance(cited, str) else None, fitting[:32]
 
 

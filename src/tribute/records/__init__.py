@@ -124,6 +124,7 @@ class Record(BaseModel):
 Use = Literal["train_base", "style", "image_to_image"]
 USES: tuple[Use, ...] = ("train_base", "style", "image_to_image")
 Slug = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+HAN = r"[\u3400-\u9fff]"  # a Chinese character, in a pattern
 PPM = 1_000_000  # shares are integers in parts per million
 MICRO = 1_000_000  # ledger amounts are integers in millionths of a currency's minor unit
 
@@ -253,10 +254,12 @@ class Recipe(Record):
         if not self.styles:
             return words
         names = "|".join(use.name.replace("-", "[- ]") for use in self.styles)
-        named = rf"(?<![a-z0-9_-])(?:(?:in the style of|drawn by|by|in) )?(?:{names})(?:['’]s)?(?:[ -]*(?:style|风格)的?)?(?![a-z0-9_-])"
-        left = re.sub(named, " ", " ".join(words.split()), flags=re.IGNORECASE)
-        left = re.sub(r"(?<=[\u3400-\u9fff]) +(?=[\u3400-\u9fff])", "", " ".join(left.split()))
-        left = re.sub(r"( ?[,，、;])+", lambda commas: commas[0][-1], left)
+        named = rf"(?:(?<![\w-])|(?<={HAN}))(?:(?:in the style of|drawn by|by|in) )?(?:{names})(?:['’]s)?(?:[ -]*(?:style|风格)的?)?(?:(?![\w-])|(?={HAN}))"
+        left = " ".join(words.split())
+        while re.search(named, left, re.IGNORECASE):  # what stood around a name may be one itself
+            left = " ".join(re.sub(named, " ", left, flags=re.IGNORECASE).split())
+            left = re.sub(rf"(?<={HAN}) (?={HAN})", "", left)
+            left = re.sub(r"( ?[,，、;])+", lambda commas: commas[0][-1], left)
         return left.strip(" ,，、;") or words
 
     @field_validator("styles")

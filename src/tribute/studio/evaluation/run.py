@@ -60,7 +60,7 @@ class Artist:
 
     def __init__(self, workshop: Workshop, model: Model) -> None:
         self.workshop, self.model = workshop, model
-        self.led_away = Counter[str]()  # pictures that were drawn again with noise on their words, because all tries looked like works; by what they were
+        self.led_away = Counter[str]()  # pictures that were led away from near copies, because all tries looked like works; by what they were
         with workshop.database.reading() as connection:
             self.styles = {style.name: style for style in documents(connection, styles, Style) if style.base_snapshot == model.snapshot}
 
