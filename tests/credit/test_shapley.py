@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import flat_art, make_picture
-from tribute.credit.game import Game, rms_32
+from tribute.credit.game import Game, coalitions, rms_32, wearing
 from tribute.credit.shapley import exact_scores, sampled_scores, shapley_scores, shapley_values
 from tribute.credit.shares import BASE, to_credits
 from tribute.records import InvalidInput, StyleUse
@@ -63,6 +63,17 @@ def test_base_and_styles_sum_to_one():
     assert found.parties["ada"] > found.parties["bo"] > 0
 
 
+@pytest.mark.parametrize("prompt", ["ada bo", "a fox by ada and bo", "a fox"])
+def test_every_coalition_is_told_the_words_that_the_whole_was(prompt):
+    """Also where a prompt is nothing but the names of what is worn, and one of them would be left without the other."""
+    whole = make_picture({}).recipe.model_copy(update={"prompt": prompt, "beside": "bo ada", "styles": (StyleUse(name="ada"), StyleUse(name="bo", weight=0.5))})
+    styles_of = {"ada": ["ada"], "bo": ["bo"]}
+    for some in coalitions(styles_of):
+        part = wearing(whole, styles_of, some)
+        assert (part.drawn_prompt, part.drawn_beside) == (whole.drawn_prompt, whole.drawn_beside)
+        assert {use.name: use.weight for use in part.styles if use.weight} == {name: {"ada": 1.0, "bo": 0.5}[name] for name in some}
+
+
 def test_a_style_of_weight_zero_gets_nothing():
     assert scores(("ada", 1.0), ("bo", 0.0)).parties["bo"] == 0.0
 
@@ -99,7 +110,7 @@ def many(count):
 
     def paint(recipe):
         picture = np.full((64, 64, 3), 128, np.int32)
-        for use in recipe.styles:
+        for use in (use for use in recipe.styles if use.weight):
             at = names.index(use.name)
             picture[at * 4 : at * 4 + 4] += 20 + 10 * at
             picture[at * 4 + 4 : at * 4 + 8] -= 15

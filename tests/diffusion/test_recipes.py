@@ -1,6 +1,7 @@
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from transformers import CLIPTokenizer
@@ -12,24 +13,44 @@ from tribute.diffusion.wording import held_out
 from tribute.studio.wiring import STARTER
 
 
-def test_a_style_learns_everyday_things_more_often_and_longer_the_more_things_it_draws(tmp_path, monkeypatch):
-    """The weights and the schedule that `recipes.style` hands to training, with the starter's own parts."""
-    begun = []
-    monkeypatch.setattr(recipes, "train_style", lambda run, model, examples, encode, empty, schedule, *_: begun.append((examples.weights_N, schedule.steps)))
+@pytest.fixture
+def styled(tmp_path, monkeypatch):
+    """What `recipes.style` hands to training, with the starter's own parts: of works and of those of the commons, the examples and the steps."""
+    monkeypatch.setattr(recipes, "train_style", lambda run, model, examples, encode, empty, schedule, *_: (examples, schedule.steps))
     written = io.BytesIO()
     Image.fromarray(flat_art(128, 1)).save(written, "PNG")
-    works = [work for work in (make_work("ada-artist", "ada", seed) for seed in range(8)) if not held_out(work)]
-    everyday = make_work("bo-artist", "bo", 0).model_copy(update={"concept": works[0].concept})
 
-    def style():
-        recipes.style(tmp_path, works, lambda _: written.getvalue(), parts=STARTER, base=STARTER, hands={}, commons=[everyday])
-        return begun[-1]
+    def style(works, commons):
+        return recipes.style(tmp_path, works, lambda _: written.getvalue(), parts=STARTER, base=STARTER, hands={}, commons=commons)
 
-    weights, steps = style()
-    assert weights.tolist() == ([4.0] + [0.5] * (len(works) - 1)) * 2  # each as often mirrored as not
-    assert steps == recipes.STYLE.steps // 10  # the least: of so few things it would be fewer
-    monkeypatch.setattr(recipes, "STYLE_CONCEPTS", 10)
-    assert style()[1] == recipes.STYLE.steps * len(works) // 10
+    return style
+
+
+WORKS = [work for work in (make_work("ada-artist", "ada", seed) for seed in range(8)) if not held_out(work)]
+
+
+def test_a_style_learns_everyday_things_more_often_and_longer_the_more_things_it_draws(styled, monkeypatch):
+    everyday = make_work("bo-artist", "bo", 0).model_copy(update={"concept": WORKS[0].concept})
+    monkeypatch.setattr(recipes, "FEW_CONCEPTS", 0)
+    examples, steps = styled(WORKS, [everyday])
+    assert examples.weights_N.tolist() == ([4.0] + [0.5] * (len(WORKS) - 1)) * 2  # each as often mirrored as not
+    assert steps == recipes.STYLE_LEAST  # of so few things it would be fewer
+    monkeypatch.setattr(recipes, "STYLE_CONCEPTS", 2)
+    assert styled(WORKS, [everyday])[1] == recipes.STYLE.steps * len(WORKS) // 2
+
+
+def test_a_style_of_few_things_learns_what_its_artist_never_drew_from_the_commons(styled):
+    """Three draws in ten; not from a thing that the artist draws in a hand of their own, nor from a work that is held out."""
+    of_the_commons = [make_work("bo-artist", "bo", seed) for seed in range(100, 130)]
+    others = [work.model_copy(update={"concept": f"other-{at}"}) for at, work in enumerate(of_the_commons)]
+    kept = [work for work in others if not held_out(work)]
+    assert 0 < len(kept) < len(others)
+    same = of_the_commons[0].model_copy(update={"concept": WORKS[0].concept})
+    examples, _ = styled(WORKS, [same, *others])
+    assert len(examples.weights_N) == 2 * (len(WORKS) + len(kept))
+    shares = examples.weights_N[: len(WORKS) + len(kept)] * 2
+    assert shares[len(WORKS) :].sum().item() == pytest.approx(recipes.KEPT)
+    assert shares[: len(WORKS)].sum().item() == pytest.approx(1 - recipes.KEPT)
 
 
 def test_works_are_learned_mirrored_too_but_for_those_that_tell_sides():

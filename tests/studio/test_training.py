@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from tribute.collection.consent import record_consent
 from tribute.collection.starter import SOURCES, STYLES
 from tribute.diffusion import recipes
-from tribute.records import Consent, InvalidInput, sha256, utc_now
+from tribute.records import Consent, InvalidInput, Snapshot, Unknown, sha256, utc_now
+from tribute.store.database import get
+from tribute.store.schema import snapshots
 from tribute.studio.training import run_stage
 from tribute.studio.wiring import STARTER, Settings, open_workshop
 
@@ -58,3 +61,30 @@ def test_earlier_runs_without_a_denoiser_are_told_before_anything_is_written(lai
     with pytest.raises(InvalidInput, match="--start is the runs folder"):
         run_stage(workshop, recipes, "assemble", runs, (), tmp_path / "out", tmp_path / "nothing")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_style_learns_again_only_what_the_base_learned_and_may_still_learn(laid_out, tmp_path):
+    """Of the works beside an artist's own: the base's snapshot, which a style cites, but for one whose artist withdrew."""
+    workshop, runs = laid_out
+    given = []
+
+    def style(run, works, read, *, commons, **_):
+        given.append((works, commons))
+        (run / recipes.ADAPTER).write_bytes(b"adapter")
+        return run / recipes.ADAPTER
+
+    stand_in = SimpleNamespace(ADAPTER=recipes.ADAPTER, style=style)
+    run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
+    (works, before) = given[0]
+    base = (runs / "denoiser" / "snapshot.txt").read_text()
+    with workshop.database.writing() as connection:
+        listed = get(connection, snapshots, Snapshot, base, "snapshot").works
+        record_consent(connection, Consent(artist_id=SOURCES["noto"].artist.id, use="train_base", allowed=False, since=utc_now(), basis="asked"))
+    assert {work.style for work in works} == {"micah"}
+    assert {work.hash for work in before} == set(listed)
+    run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
+    after = {work.hash for work in given[1][1]}
+    assert after == {work.hash for work in before if work.artist_id != SOURCES["noto"].artist.id}
+    (runs / "denoiser" / "snapshot.txt").write_text("0" * 64)
+    with pytest.raises(Unknown, match="snapshot"):
+        run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")

@@ -55,10 +55,9 @@ def styles_by_owner(recipe: Recipe, owner_of: Mapping[str, str]) -> dict[str, li
 
 
 def wearing(recipe: Recipe, styles_of: Mapping[str, Sequence[str]], some: Coalition) -> Recipe:
-    """The recipe with only the styles of some players, told the same words as the whole."""
+    """The recipe with only the styles of some players; the others weigh nothing, so that the same words are told as of the whole."""
     names = {name for player in some for name in styles_of[player]}
-    told = {"prompt": recipe.drawn_prompt, "told": "", "beside": recipe.drawn_beside}
-    return recipe.model_copy(update={"styles": tuple(use for use in recipe.styles if use.name in names), **told})
+    return recipe.model_copy(update={"styles": tuple(use if use.name in names else use.model_copy(update={"weight": 0.0}) for use in recipe.styles)})
 
 
 def coalitions(players: Iterable[str]) -> list[Coalition]:

@@ -57,7 +57,10 @@ DENOISER = Schedule(
     steps=2200, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=9, muon=True, bfloat16=True
 )  # a seed a run: one that goes on from the last run sees other noise
 STYLE = Schedule(steps=800, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
-STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under a tenth
+STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under STYLE_LEAST
+STYLE_LEAST = 300
+FEW_CONCEPTS = 100  # an artist who draws fewer things is learned with works of the commons beside theirs, of things that they never drew,
+KEPT = 0.3  # so often
 STUDENT = Schedule(steps=200, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
 TOWERS = Schedule(steps=1600, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
@@ -303,16 +306,24 @@ def style(
 ) -> Path:  # fmt: skip
     """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file.
 
-    `commons`: the base's works, whose commonest concepts are drawn more often here too. `start`: an earlier adapter to go on from.
+    `commons`: the base's works, whose commonest concepts are drawn more often here too, and which a style of few things (portraits, say) learns again
+    beside its own: worn on anything else it made the ruins of a portrait (prior preservation, Ruiz et al. 2023, arXiv:2208.12242). `start`: an
+    earlier adapter to go on from.
     """
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
     trained, _ = split(works)
-    weights_N = everyday_weights(trained, common_concepts(commons))
+    everyday = common_concepts(commons)
+    weights_N = everyday_weights(trained, everyday)
+    drawn = {work.concept for work in trained}
+    if len(drawn) < FEW_CONCEPTS:
+        others = [work for work in split(commons)[0] if work.concept not in drawn]
+        others_N = everyday_weights(others, everyday)
+        weights_N = torch.cat([(1 - KEPT) * weights_N / weights_N.sum(), KEPT * others_N / others_N.sum()])
+        trained = [*trained, *others]
     examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, 0, STYLE.seed, weights_N, name_hand=False)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
-    drawn = len({work.concept for work in trained})
-    schedule = replace(STYLE, steps=max(STYLE.steps // 10, STYLE.steps * drawn // STYLE_CONCEPTS))
+    schedule = replace(STYLE, steps=max(STYLE_LEAST, STYLE.steps * len(drawn) // STYLE_CONCEPTS))
     return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start)
 
 

@@ -16,7 +16,8 @@ from tribute.collection.starter import EMOJI_SETS, SOURCES, STYLES
 from tribute.provenance.copies import descriptor
 from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints
 from tribute.records import InvalidInput, Snapshot, Style, Unknown, Work, sha256
-from tribute.store.database import documents
+from tribute.store.database import documents, get
+from tribute.store.schema import snapshots
 from tribute.store.schema import works as works_table
 from tribute.studio.wiring import Workshop
 
@@ -28,6 +29,14 @@ def allowed(workshop: Workshop, style: str | None) -> tuple[Snapshot, list[Work]
     with workshop.database.writing() as connection:
         snapshot = take_snapshot(connection, "style" if style else "train_base", style)
         return snapshot, snapshot_works(connection, snapshot)
+
+
+def still_allowed(workshop: Workshop, snapshot_hash: str) -> list[Work]:
+    """The works of the base's snapshot that it may still learn from: what a style, which cites that snapshot beside its own, may learn again."""
+    with workshop.database.reading() as connection:
+        snapshot = get(connection, snapshots, Snapshot, snapshot_hash, "snapshot")
+    wanted = set(snapshot.works)
+    return [work for work in allowed(workshop, None)[1] if work.hash in wanted]
 
 
 def pin(run: Path, snapshot: Snapshot) -> None:
@@ -60,12 +69,12 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         assemble(workshop, recipes, runs, output, start)
         return
     if stage == "style":
-        _, commons = allowed(workshop, None)
+        base = runs / "denoiser"
+        commons = still_allowed(workshop, pinned(base))
         for name in styles or STYLES:
             if name not in HANDS:
                 raise Unknown.of("style", name, STYLES)
             snapshot, works = allowed(workshop, name)
-            base = runs / "denoiser"
             pin(runs / f"style-{name}", snapshot)
             path = recipes.style(
                 runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, commons=commons, start=earlier(f"style-{name}")
