@@ -167,6 +167,20 @@ def test_bare_names_are_asked_for_and_their_tries_are_judged(material, judges):
     assert "best of 4" in best.name
 
 
+def test_things_are_asked_for_in_styles_of_portraits_and_in_no_other(material, judges):
+    """micah draws portraits alone, openmoji draws things, and of croodles there is nothing."""
+    faces = [work.model_copy(update={"style": "micah", "concept": "portrait"}) for work in material.works[:2]]
+    whole = Material([*material.works, *faces], material.pictures_NHWC, material.features)
+    pairs = [("portrait", "micah"), *material.pairs(held=False)]
+    trials = ask_for.thing_trials(whole, pairs, material.labels(), 4, 1)
+    assert [trial.adapter for trial in trials] == ["micah"] * 4
+    assert len({trial.concept for trial in trials}) == len({trial.seed for trial in trials}) == 4
+    assert ask_for.thing_trials(material, pairs, material.labels(), 4, 1) == []
+    kept = measure.things_figure(judges, [(trial, drawn_by("noto", int(trial.concept.split("-")[1]), 1)) for trial in trials])
+    lost = measure.things_figure(judges, [(trial, flat_art(128, 999)) for trial in trials])
+    assert lost.value < 0.5 < kept.value == kept.parts["micah"]
+
+
 def test_a_base_hand_is_asked_for_in_words_and_an_adapter_is_worn():
     labels = {"fox": ("fox", "狐狸")}
     (in_words,), (worn,) = (ask_for.pair_trials([("fox", style)], labels, 1, 3) for style in ("noto", "twemoji"))

@@ -101,6 +101,14 @@ def concept_figures(judges: Judges, english: Drawn, chinese: Drawn, held_en: Dra
     ]  # fmt: skip
 
 
+def things_figure(judges: Judges, drawn: Drawn) -> Figure:
+    """What is left of a thing where a style is worn whose artist draws portraits alone."""
+    flags = concepts_right(judges, drawn)
+    note = f"{len(flags)} pictures by bare names, each wearing the adapter of an artist who draws portraits alone"
+    return Figure("concept right, things in styles of portraits", part_right(flags), "", None, False, judges.concept_ceiling,
+                  1 / len(judges.concept.names), note, _by(drawn, flags, "adapter"))  # fmt: skip
+
+
 def style_figure(judges: Judges, drawn: Drawn) -> Figure:
     named = judges.style.named(features([picture for _, picture in drawn]).manner_NM)
     flags = [name == trial.hand for name, (trial, _) in zip(named, drawn, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,10 @@ class Size:
     portraits: int = 10
     full: int = 60  # of the trained pairs, drawn again in full without the student
     plain: int = 100  # of the commonest concepts, asked for by their bare names
+    things: int = 60  # of them too, each in a style whose artist draws portraits alone
 
     def less(self, part: float) -> Size:
-        return Size(*(max(2, round(value * part)) for value in (self.concepts, self.held_pairs, self.colours, self.portraits, self.full, self.plain)))
+        return Size(**{name: max(2, round(value * part)) for name, value in asdict(self).items()})
 
 
 class Artist:
@@ -112,6 +113,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         artist, ask_for.plain_trials(trained, labels, size.plain, SEED), *(ask_for.pair_trials(pairs, labels, 0, SEED) for pairs in (trained, held))
     )
     portraits = artist.draw(ask_for.portrait_trials(material, size.portraits, SEED), "portraits")
+    things = artist.draw(ask_for.thing_trials(material, trained, labels, size.things, SEED), "things")
     colours = [artist.draw(some, "colours") for some in ask_for.colour_trials(known, size.colours, SEED)]
     words = [artist.draw(some, "synonyms") for some in ask_for.synonym_trials(known, SEED)]
     concepts = {concept for concept, _ in trained}
@@ -124,6 +126,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         full_figure(judges, english, in_full),
         *(measure.tries_figures(judges, once, plain, best, held_best, TRIES) if best else []),
         measure.style_figure(judges, [*english, *portraits]),
+        measure.things_figure(judges, things),
         measure.style_through_figure(judges, material, *decoded(material, model, in_hands_of([*english, *portraits], material), 400)),
         measure.colour_figure(*colours),
         measure.synonym_figure(judges, *words),
@@ -134,6 +137,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     ]
     sheets = {
         "trained pairs, English": english, "trained pairs, Chinese": chinese, "held-out pairs, English": held_en, "portraits": portraits,
+        "things in styles of portraits": things,
         "colours": [*colours[0], *colours[1]], "synonyms": words[0], "in full": in_full,
         "plain words, one try": once, f"plain words, best of {TRIES}": plain,
     }  # fmt: skip

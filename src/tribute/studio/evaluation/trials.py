@@ -61,6 +61,14 @@ def plain_trials(pairs: Sequence[tuple[str, str]], labels: dict[str, tuple[str, 
     return [Trial(labels[concept][at % 2], seed + 100 * at, concept=concept) for at, concept in enumerate(concepts)]
 
 
+def thing_trials(material: Material, pairs: Sequence[tuple[str, str]], labels: dict[str, tuple[str, str]], count: int, seed: int) -> list[Trial]:
+    """The first `count` concepts by their bare English label, each in a style whose artist draws portraits alone; those styles in turn."""
+    drawn = {(work.style, work.concept != "portrait") for work in material.works}
+    worn = [style for style in STYLES if (style, False) in drawn and (style, True) not in drawn]
+    concepts = list(dict.fromkeys(concept for concept, _ in pairs if concept != "portrait"))[: count if worn else 0]
+    return [Trial(labels[concept][0], seed + at, worn[at % len(worn)], concept) for at, concept in enumerate(concepts)]
+
+
 def one_hand_each(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """One pair a concept, the hands taken in turn."""
     by_concept: dict[str, list[str]] = {}
