@@ -159,30 +159,6 @@ def test_the_decoder_learns_from_latents_that_were_drawn_again(tmp_path):
     assert not torch.equal(without.state_dict()[first], begun[first])
 
 
-def test_the_decoder_sees_what_the_components_leave_out_more_often_and_in_any_colours(tmp_path):
-    """Seven pictures of one colour each and one of red lines, a pixel wide: nearly all draws are of the lines, some of them in blue or green."""
-    plain = [np.full((32, 32, 3), (30 * seed, 250 - 30 * seed, 20 * seed % 50), np.uint8) for seed in range(7)]
-    lined = np.full((32, 32, 3), 255, np.uint8)
-    lined[::3, :, 1:] = 0
-    pictures = np.stack([*plain, lined])
-    basis = principal_components(np.stack(plain), 6, 6, side=4)
-    left = basis.left_out(pictures)
-    assert left.shape == (8,)
-    assert float(left[:7].max()) < 0.01 < 0.5 < float(left[7])
-    drawn = []
-
-    def redrawn(latent_BCHW, generator):
-        drawn.append(latent_BCHW)
-        return latent_BCHW
-
-    config = AutoencoderConfig(widths=(8, 8, 8), latent_channels=6, redrawn=1.0)
-    train_decoder(tmp_path, pictures, pictures, basis, Schedule(steps=20, batch=2, learning_rate=1e-3), config, None, redrawn)
-    latents_NCHW = torch.cat(drawn)
-    of_lines = latents_NCHW.std((2, 3)).sum(1) > 1e-3  # not alike in every patch
-    assert of_lines.float().mean() > 0.8
-    assert len({tuple(round(value, 2) for value in latent.mean((1, 2)).tolist()) for latent in latents_NCHW[of_lines]}) > 1
-
-
 def test_half_of_the_shifted_times_lie_above_their_image():
     scheduler, plain = build_scheduler(), DDIMScheduler(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True)
     assert float(scheduler.alphas_cumprod[-1]) == 0.0

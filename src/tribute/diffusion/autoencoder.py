@@ -69,14 +69,11 @@ def reconstruction_loss(made_BCHW: Tensor, real_BCHW: Tensor, config: Autoencode
     return error_BCHW.abs().mean() + config.edge_weight * (across + down) + config.square_weight * error_BCHW.square().mean()
 
 
-def _whole(pictures_NHWC: np.ndarray, weights_N: Tensor, batch: int, generator: torch.Generator) -> Tensor:
-    """Random pictures by their weights, mirrored half of the time, and half of the time with red, green and blue exchanged, so that lines of any
-    colour are learned; whole, since normalisation is over the picture, and of crops it learned another one."""
-    at = torch.multinomial(weights_N, batch, replacement=True, generator=generator).tolist()
+def _whole(pictures_NHWC: np.ndarray, batch: int, generator: torch.Generator) -> Tensor:
+    """Random pictures, mirrored half of the time; whole, since normalisation is over the picture, and of crops it learned another one."""
+    at = torch.randint(len(pictures_NHWC), (batch,), generator=generator).tolist()
     mirrored = torch.rand(batch, generator=generator).lt(0.5).tolist()
-    exchanged = torch.rand(batch, generator=generator).lt(0.5).tolist()
-    orders = [torch.randperm(3, generator=generator).tolist() if exchange else [0, 1, 2] for exchange in exchanged]
-    chosen = [pictures_NHWC[index][:, :: -1 if mirror else 1, order] for index, mirror, order in zip(at, mirrored, orders, strict=True)]
+    chosen = [pictures_NHWC[index][:, :: -1 if mirror else 1] for index, mirror in zip(at, mirrored, strict=True)]
     return to_pixels(np.stack(chosen)).to(memory_format=torch.channels_last)
 
 
@@ -119,11 +116,6 @@ class PatchBasis:
         flat = (latents_NCHW.permute(0, 2, 3, 1) * self.divisor_C) @ self.components.T + self.mean
         cut = flat.reshape(count, rows, columns, 3, self.side, self.side).permute(0, 3, 1, 4, 2, 5)
         return cut.reshape(count, 3, rows * self.side, columns * self.side)
-
-    def left_out(self, pictures_NHWC: np.ndarray, batch: int = 256) -> Tensor:
-        """What the components do not hold of each uint8 picture: its root mean square_N, of pixels in [-1, 1]."""
-        some = [to_pixels(pictures_NHWC[at : at + batch]) for at in range(0, len(pictures_NHWC), batch)]
-        return torch.cat([(self.decode(self.encode(pixels_BCHW)) - pixels_BCHW).square().mean((1, 2, 3)).sqrt() for pixels_BCHW in some])
 
     def save(self, path: Path) -> None:
         save_file({"components": self.components.contiguous(), "mean": self.mean, "divisor": self.divisor_C}, path)
@@ -169,8 +161,7 @@ def train_decoder(
     run: Path, pictures_NHWC: np.ndarray, held_out_NHWC: np.ndarray, basis: PatchBasis, schedule: Schedule, config: AutoencoderConfig,
     start: dict[str, Tensor] | None = None, redrawn: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> AutoencoderKL:  # fmt: skip
-    """Trains the decoder on uint8 pictures_NHWC, each drawn as often as the components leave much of it out (thin lines); sheets show held-out works
-    above what comes back, psnr.txt how well.
+    """Trains the decoder on uint8 pictures_NHWC; sheets show held-out works above what comes back, psnr.txt how well.
 
     `redrawn` gives latents_BCHW as a denoiser draws them, so that the decoder learns to put right what that leaves undone.
     """
@@ -180,10 +171,9 @@ def train_decoder(
         start_from(autoencoder, start)
     parameters = {name: value for name, value in autoencoder.named_parameters() if name.startswith(("decoder.", "post_quant_conv."))}
     held_out_latents = basis.encode_pictures(held_out_NHWC)
-    weights_N = basis.left_out(pictures_NHWC).clamp(min=1e-4)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
-        pixels_BCHW = _whole(pictures_NHWC, weights_N, schedule.batch, generator)
+        pixels_BCHW = _whole(pictures_NHWC, schedule.batch, generator)
         latent_BCHW = basis.encode(pixels_BCHW)
         level_B111 = config.latent_noise * torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator)
         given_BCHW = latent_BCHW + level_B111 * torch.randn(latent_BCHW.shape, generator=generator)
@@ -210,13 +200,12 @@ def train_encoder(
 ) -> AutoencoderKL:
     """Trains the encoder of `autoencoder` to compute the components."""
     parameters = {name: value for name, value in autoencoder.named_parameters() if name.startswith(("encoder.", "quant_conv."))}
-    weights_N = torch.ones(len(pictures_NHWC))
     with torch.no_grad():
         autoencoder.quant_conv.weight[config.latent_channels :] = 0.0
         autoencoder.quant_conv.bias[config.latent_channels :] = config.logvar
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
-        pixels_BCHW = _whole(pictures_NHWC, weights_N, schedule.batch, generator)
+        pixels_BCHW = _whole(pictures_NHWC, schedule.batch, generator)
         missed_BCHW: Tensor = autoencoder.encode(pixels_BCHW).latent_dist.mean - basis.encode(pixels_BCHW)
         return missed_BCHW.square().mean()
 
