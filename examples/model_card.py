@@ -50,8 +50,9 @@ Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025)
 last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work:
 the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
 as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before, and
-openmoji, twemoji and micah once more, in float32 (docs/decisions/0027), openmoji twice.
-Denoiser, styles and student are the mean of what they learned and what they began with (docs/decisions/0025). The decoder learned on whole
+openmoji, twemoji and micah once more, in float32 (docs/decisions/0027), openmoji and twemoji twice. The styles of artists who draw portraits alone
+learned works of the commons beside theirs, three draws in ten (docs/decisions/0030).
+Denoiser, student, openmoji and twemoji are the mean of what they learned and what they began with (docs/decisions/0025). The decoder learned on whole
 pictures (docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in `tribute.json`.
 
 ## Figures
@@ -77,7 +78,8 @@ copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a grid, 1.
   works' fingerprints (`fingerprints.safetensors`, docs/decisions/0028 and 0029): of bare names 6 in 100 are near copies then, not 47, and of pairs that
   it has not seen none; but what it draws instead is right less often (43%, not 50 or, before that, 64), for what it knows best it knows by heart.
   Do not sell copies as new.
-- The avatar styles have seen portraits only, and make a portrait of most other subjects; adventurer and croodles cannot be told by their manner.
+- The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
+  cannot be told by theirs.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes eight steps for twenty-four guided ones and loses shapes, faces in the avatar styles most; `--full` draws with the model itself.
 - It has seen no photograph and nobody's face. Emoji carry their makers' choices about skin, gender and culture.
