@@ -301,6 +301,11 @@ def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands
     model.save_pretrained(run / "unet")
 
 
+def style_sizes() -> dict[str, float]:
+    """How long a style learns and from what, as the model tells it."""
+    return {"for_concepts": STYLE_CONCEPTS, "least_steps": STYLE_LEAST, "few_concepts": FEW_CONCEPTS, "kept": KEPT}
+
+
 def style(
     run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands, commons: Sequence[Work] = (), start: Path | None = None
 ) -> Path:  # fmt: skip
