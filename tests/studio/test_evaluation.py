@@ -168,8 +168,8 @@ def test_bare_names_are_asked_for_and_their_tries_are_judged(material, judges):
 
 
 def test_things_are_asked_for_in_styles_of_portraits_and_in_no_other(material, judges):
-    """micah draws portraits alone, openmoji draws things, and of croodles there is nothing."""
-    faces = [work.model_copy(update={"style": "micah", "concept": "portrait"}) for work in material.works[:2]]
+    """micah draws portraits alone, openmoji draws both, and of croodles there is nothing."""
+    faces = [material.works[0].model_copy(update={"style": style, "concept": "portrait"}) for style in ("micah", "openmoji")]
     whole = Material([*material.works, *faces], material.pictures_NHWC, material.features)
     pairs = [("portrait", "micah"), *material.pairs(held=False)]
     trials = ask_for.thing_trials(whole, pairs, material.labels(), 4, 1)

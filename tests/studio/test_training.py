@@ -9,8 +9,8 @@ import pytest
 from tribute.collection.consent import record_consent
 from tribute.collection.starter import SOURCES, STYLES
 from tribute.diffusion import recipes
-from tribute.records import Consent, InvalidInput, Snapshot, Unknown, sha256, utc_now
-from tribute.store.database import get
+from tribute.records import Consent, InvalidInput, Snapshot, Unknown, canonical, sha256, utc_now
+from tribute.store.database import get, insert_new
 from tribute.store.schema import snapshots
 from tribute.studio.training import run_stage
 from tribute.studio.wiring import STARTER, Settings, open_workshop
@@ -85,6 +85,12 @@ def test_a_style_learns_again_only_what_the_base_learned_and_may_still_learn(lai
     run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
     after = {work.hash for work in given[1][1]}
     assert after == {work.hash for work in before if work.artist_id != SOURCES["noto"].artist.id}
+    fewer = Snapshot(use="train_base", style=None, works=listed[:5000], consents=(), artists=())  # a base of before the other works came
+    with workshop.database.writing() as connection:
+        insert_new(connection, snapshots, [{"hash": fewer.hash, "document": canonical(fewer.document()).decode()}])
+    (runs / "denoiser" / "snapshot.txt").write_text(fewer.hash)
+    run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
+    assert {work.hash for work in given[2][1]} == after & set(listed[:5000])
     (runs / "denoiser" / "snapshot.txt").write_text("0" * 64)
     with pytest.raises(Unknown, match="snapshot"):
         run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
