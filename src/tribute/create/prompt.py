@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from tribute.records import HAN, InvalidPrompt, StyleUse
+from tribute.records import InvalidPrompt, StyleUse
+from tribute.records.naming import HAN
 
 PROMPT_MAX = 1000  # characters
 WEIGHT_MAX = 2.0

@@ -1,4 +1,4 @@
-"""Recipe for a style: a LoRA (Hu et al. 2021, arXiv:2106.09685) on one artist's works alone, in the diffusers format.
+"""Recipe for a style: a LoRA (Hu et al. 2021, arXiv:2106.09685) on one artist's works, in the diffusers format.
 
 Rank 16 on attention, feed-forward and convolutions, as field trials found a hundred seconds enough for a hand that nobody
 confuses. The base is left exactly as it is.

@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tribute.records.naming import without_names
 
 
 class TributeError(Exception):
@@ -124,7 +125,6 @@ class Record(BaseModel):
 Use = Literal["train_base", "style", "image_to_image"]
 USES: tuple[Use, ...] = ("train_base", "style", "image_to_image")
 Slug = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
-HAN = r"[\u3400-\u9fff]"  # a Chinese character, in a pattern
 PPM = 1_000_000  # shares are integers in parts per million
 MICRO = 1_000_000  # ledger amounts are integers in millionths of a currency's minor unit
 
@@ -190,7 +190,10 @@ class Snapshot(Record):
 
 
 class Style(Record):
-    """An adapter trained on one artist's works alone. `adapter_sha256` names its safetensors file."""
+    """An adapter for one artist's hand. `adapter_sha256` names its safetensors file.
+
+    It was trained on works of `snapshot`, all the artist's, and where those show few things on some of `base_snapshot` too, as its base was.
+    """
 
     name: str = Slug
     artist_id: str = Slug
@@ -243,24 +246,12 @@ class Recipe(Record):
     def drawn_prompt(self) -> str:
         """What the model is told: the prompt, in its own words, without the names of the styles that are worn and what says that they are styles. A style
         is worn by its weight; naming it gains nothing, and the model has never read its name."""
-        return self._unnamed(self.told or self.prompt)
+        return without_names(self.told or self.prompt, (use.name for use in self.styles))
 
     @property
     def drawn_beside(self) -> str:
         """What it is told half and half with that, or nothing; without those names too."""
-        return self._unnamed(self.beside)
-
-    def _unnamed(self, words: str) -> str:
-        if not self.styles:
-            return words
-        names = "|".join(use.name.replace("-", "[- ]") for use in self.styles)
-        named = rf"(?:(?<![\w-])|(?<={HAN}))(?:(?:in the style of|drawn by|by|in) )?(?:{names})(?:['’]s)?(?:[ -]*(?:style|风格)的?)?(?:(?![\w-])|(?={HAN}))"
-        left = " ".join(words.split())
-        while re.search(named, left, re.IGNORECASE):  # what stood around a name may be one itself
-            left = " ".join(re.sub(named, " ", left, flags=re.IGNORECASE).split())
-            left = re.sub(rf"(?<={HAN}) (?={HAN})", "", left)
-            left = re.sub(r"( ?[,，、;])+", lambda commas: commas[0][-1], left)
-        return left.strip(" ,，、;") or words
+        return without_names(self.beside, (use.name for use in self.styles))
 
     @field_validator("styles")
     @classmethod
