@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tribute.commission import STUDENT_STEPS
 from tribute.create.sample import sample
 from tribute.records import Recipe, Style, StyleUse
 from tribute.store.database import documents
@@ -35,7 +34,7 @@ class Rig:
     def recipe(self, prompt: str, *uses: StyleUse, seed: int = 1) -> Recipe:
         model = self.model
         return Recipe(
-            prompt=prompt, styles=uses, seed=seed, steps=STUDENT_STEPS, guidance=1.0, width=model.native, height=model.native, student=True,
+            prompt=prompt, styles=uses, seed=seed, steps=model.student_steps, guidance=1.0, width=model.native, height=model.native, student=True,
             scheduler="DDIMScheduler", model="starter", model_sha256=model.sha256, snapshot=model.snapshot,
             dtype=str(model.dtype).removeprefix("torch."), engine=model.engine_name,
         )  # fmt: skip

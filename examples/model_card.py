@@ -21,7 +21,7 @@ from tribute.studio.evaluation.report import shown
 CARD = """# The starter model
 
 A small Stable Diffusion model (stock diffusers folder) for flat art, with one LoRA per artist, trained from nothing but pretrained
-sentence vectors on openly licensed emoji and avatars. It draws at 128×128; Tribute's few-step student (a LoRA too) does so in eight
+sentence vectors on openly licensed emoji and avatars. It draws at 128×128; Tribute's few-step student (a LoRA too) does so in four
 steps, and its upscaler makes 256×256 of it, or 1024×1024.
 
 Base snapshot `{snapshot}`.
@@ -81,7 +81,8 @@ copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a grid, 1.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
   cannot be told by theirs.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
-- The student takes eight steps for twenty-four guided ones and loses shapes, faces in the avatar styles most; `--full` draws with the model itself.
+- The student takes four steps for twenty-four guided ones (it learned to take eight; in four it is judged as well, docs/decisions/0031) and loses
+  shapes, faces in the avatar styles most; `--full` draws with the model itself.
 - It has seen no photograph and nobody's face. Emoji carry their makers' choices about skin, gender and culture.
 
 ## Must not be used for

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import shutil
 
 import numpy as np
@@ -50,6 +51,15 @@ def test_the_student_draws_by_default_and_the_picture_is_twice_as_large(bench, f
     assert full.pixel_sha256 != picture.pixel_sha256
     (again,) = commission(bench.desk, fast, ask())
     assert again.pixel_sha256 == picture.pixel_sha256  # the student went without a trace in between
+
+
+def test_a_student_of_fewer_steps_draws_in_fewer(bench, fast_folder, tmp_path):
+    folder = shutil.copytree(fast_folder, tmp_path / "fewer")
+    (folder / "tribute.json").write_text(json.dumps({"snapshot": "a" * 64, "student_steps": 4}), encoding="utf-8")
+    steps = []
+    (picture,) = commission(bench.desk, load_model(str(folder), engine="torch"), ask(), progress=lambda done, total: steps.append((done, total)))
+    assert (picture.recipe.student, picture.recipe.steps) == (True, 4)
+    assert steps[:4] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize("given", [{"steps": 3}, {"guidance": 2.0}, {"negative_prompt": "red"}])
@@ -134,8 +144,6 @@ def test_a_student_learns_to_take_two_steps_at_once(tmp_path):
     states = torch.randn(2, 5, 16)
     schedule = Schedule(steps=50, batch=8, learning_rate=3e-3, warmup=5, ema_half_life=5)
     path = train_student(tmp_path, unet, [], examples, lambda ids: states[ids[:, 0]], torch.zeros(5, dtype=torch.long), schedule, StudentConfig(rank=4))
-    import json
-
     losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert losses[-1] < losses[0]
     from safetensors.torch import load_file

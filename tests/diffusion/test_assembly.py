@@ -29,7 +29,9 @@ def test_a_model_is_assembled_halfway_between_what_it_learned_and_what_it_began_
         (start / to).parent.mkdir(parents=True)
         save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / path).items()}, start / to)
     assemble_model(runs, out, "s" * 64, start, [("flat", "扁平")])
-    assert json.loads((out / "tribute.json").read_text(encoding="utf-8"))["hands"] == [["flat", "扁平"]]
+    told = json.loads((out / "tribute.json").read_text(encoding="utf-8"))
+    assert told["hands"] == [["flat", "扁平"]]
+    assert told["student_steps"] == told["recipe"]["student"]["config"]["taken"]
     assert load_vocabulary(out / VOCABULARY)["puppy"] == "dog face"
     for path in (weights, student):
         learned, shipped = load_file(STARTER / path), load_file(out / path)

@@ -58,6 +58,7 @@ def test_a_damaged_adapter_is_refused(model, adapters):
 
 def test_a_newer_training_replaces_the_loaded_one(model, adapters):
     read, one, two = adapters
+    one = one.model_copy(update={"weight": 0.5})  # as much is worn of the newer one, though nothing else is to be changed
     first = sample(model, [recipe(model, one)], read)[0]
     renewed = one.model_copy(update={"adapter_sha256": two.adapter_sha256})
     assert (sample(model, [recipe(model, renewed)], read)[0] != first).any()
@@ -147,3 +148,10 @@ def test_what_a_model_says_of_its_hands_is_read_as_far_as_it_can_be(tmp_path, sa
     folder = make_model(tmp_path / "told")
     (folder / "tribute.json").write_text(said, encoding="utf-8")
     assert load_model(str(folder), engine="torch").hands == hands
+
+
+@pytest.mark.parametrize(("said", "steps"), [({"student_steps": 4}, 4), ({}, 8), *(({"student_steps": odd}, 8) for odd in (0, 151, "4", 2.0, None, [4], True))])
+def test_a_student_takes_the_steps_that_its_model_says(tmp_path, said, steps):
+    folder = make_model(tmp_path / "told")
+    (folder / "tribute.json").write_text(json.dumps(said), encoding="utf-8")
+    assert load_model(str(folder), engine="torch").student_steps == steps

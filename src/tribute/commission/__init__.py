@@ -18,7 +18,6 @@ from sqlalchemy import Connection, select
 
 from tribute.commission.asking import (
     SAME,
-    STUDENT_STEPS,
     TRIES,
     Ask,
     artist_names,
@@ -53,7 +52,7 @@ from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
-    "PLAYERS_MAX", "SAME", "STUDENT_STEPS", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "near_copy",
+    "PLAYERS_MAX", "SAME", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "near_copy",
     "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 

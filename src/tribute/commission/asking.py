@@ -19,7 +19,6 @@ from tribute.records import Artist, Consent, InvalidInput, NotAllowed, Picture, 
 from tribute.store.database import get
 from tribute.store.schema import artists, styles
 
-STUDENT_STEPS = 8
 FULL_STEPS, FULL_GUIDANCE = 24, 4.0
 RESCALE = 0.7  # of guidance, where the noisiest step holds no signal: without it colours burn (Lin et al. 2023, arXiv:2305.08891, section 3.4)
 SAME = ("prompt", "told", "negative_prompt", "styles", "seed", "beside", "prompt_noise", "source_sha256", "strength", "mask_sha256")  # when it is drawn again
@@ -137,7 +136,7 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     adapters = {style.name: style.adapter_sha256 for style in found}
     uses = tuple(use.model_copy(update={"adapter_sha256": adapters[use.name]}) for use in ask.styles)
     fast = model.student is not None and not (ask.full or ask.steps or ask.guidance or ask.negative_prompt)
-    steps, guidance = (STUDENT_STEPS, 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
+    steps, guidance = (model.student_steps, 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
     varied = ask.variation_strength > 0 and not ask.source_sha256  # what is drawn over begins from its source

@@ -102,5 +102,5 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         "towers": {"schedule": asdict(recipes.TOWERS), "config": asdict(TowersConfig())},
         "student": {"schedule": asdict(recipes.STUDENT), "config": asdict(StudentConfig())},
     }
-    told = {"snapshot": snapshot, "hands": hands, "recipe": recipe}
+    told = {"snapshot": snapshot, "hands": hands, "student_steps": StudentConfig().taken, "recipe": recipe}
     (out / "tribute.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

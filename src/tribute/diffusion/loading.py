@@ -22,6 +22,7 @@ from tribute.records import InvalidInput, NotInstalled, StyleUse, Unknown, Unrea
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 STUDENT = "few_step_student"  # no style can have this name: theirs have no underscore
+STUDENT_STEPS = 8  # that a student takes where its model does not say
 LATENTS_AT_ONCE = 1024  # latent positions that share a batch: 16 pictures of 8×8; larger than 32×32, one at a time
 Wear = Sequence[StyleUse]  # the styles of one picture
 Hands = tuple[tuple[str, str], ...]  # words for how a picture is drawn, in English and Chinese
@@ -48,7 +49,7 @@ def best_dtype(device: str) -> torch.dtype:
 class Model:
     """A resident pipeline. `multiple` is what width and height must be multiples of; `lock` is held while it draws.
 
-    `student` is the path of the adapter that draws in few steps, and `upscaler` doubles the side, `towers` tell how like its words a picture
+    `student` is the path of the adapter that draws in `student_steps` steps, and `upscaler` doubles the side, `towers` tell how like its words a picture
     is; None where the folder has none.
     """
 
@@ -63,12 +64,14 @@ class Model:
     native: int
     max_tokens: int
     student: Path | None = None
+    student_steps: int = STUDENT_STEPS
     engine: Any = None  # what runs the denoiser and the decoder instead of torch, or None
     upscaler: Any = None
     towers: Any = None
     vocabulary: dict[str, str] = field(default_factory=dict)  # words that it never heard, and the labels that mean the same
     hands: Hands = ()  # that its base draws nearly everything in
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
+    worn: tuple[bool, dict[str, list[float]]] | None = None  # by torch's network: whether the student, and each adapter by how much in each row
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -100,19 +103,26 @@ class Model:
         if student and STUDENT not in self.adapters:
             self._load_student()
         weights = {name: [next((use.weight for use in row if use.name == name), 0.0) for row in rows] for name in worn}
+        wanted = (student, {name: row * halves for name, row in weights.items()})
+        if wanted != self.worn:  # a twentieth of a second, as long as two steps of the starter
+            self.worn = None
+            self._set_adapters(*wanted)
+            self.worn = wanted
+        if self.engine is not None and self.engine.covers_adapters():
+            self.engine.wear(wanted[1], self.adapters, STUDENT if student else None)
+            self.engine.attach()
+        elif self.engine is not None:
+            self.engine.detach()
+
+    def _set_adapters(self, student: bool, weights: dict[str, list[float]]) -> None:
         active = [*weights, *([STUDENT] if student else [])]
         if active:
             self.pipeline.enable_lora()
             self.pipeline.set_adapters(active, [*(row[0] for row in weights.values()), *([1.0] if student else [])])
-            uneven = {name: torch.tensor(row * halves, device=self.device, dtype=self.dtype) for name, row in weights.items() if len(set(row)) > 1}
+            uneven = {name: torch.tensor(row, device=self.device, dtype=self.dtype) for name, row in weights.items() if len(set(row)) > 1}
             self._weigh_rows(uneven)
         elif self.adapters:
             self.pipeline.disable_lora()
-        if self.engine is not None and self.engine.covers_adapters():
-            self.engine.wear({name: row * halves for name, row in weights.items()}, self.adapters, STUDENT if student else None)
-            self.engine.attach()
-        elif self.engine is not None:
-            self.engine.detach()
 
     def load_styles(self, rows: Sequence[Wear], read: Any) -> list[str]:
         """Loads the adapters of every style that a row wears; returns their names."""
@@ -178,6 +188,7 @@ class Model:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
+        self.worn = None  # another adapter is active then, and one of this name may have been another
         try:
             with warnings.catch_warnings(), torch.inference_mode(False):  # whoever draws loads it; whoever asks for gradients needs it too
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is meant here
@@ -227,16 +238,18 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _said(path: Path) -> tuple[str | None, Hands]:
-    """(the snapshot that a model says it was trained on, the hands that it says it knows); a file that cannot be read says nothing."""
+def _said(path: Path) -> tuple[str | None, Hands, int]:
+    """(the snapshot that a model says it was trained on, the hands that it says it knows, the steps that its student takes); a file that cannot be
+    read says nothing."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        cited, hands = told.get("snapshot"), told.get("hands", [])
+        cited, hands, steps = told.get("snapshot"), told.get("hands", []), told.get("student_steps")
     except (OSError, ValueError, AttributeError):
-        return None, ()
+        return None, (), STUDENT_STEPS
     pairs = [tuple(pair) for pair in hands if isinstance(pair, list) and len(pair) == 2] if isinstance(hands, list) else []
     fitting = tuple((by_en, by_zh) for by_en, by_zh in pairs if all(isinstance(by, str) and 0 < len(by) <= 80 and by.isprintable() for by in (by_en, by_zh)))
-    return cited if isinstance(cited, str) else None, fitting[:32]
+    taken = steps if type(steps) is int and 1 <= steps <= 150 else STUDENT_STEPS
+    return cited if isinstance(cited, str) else None, fitting[:32], taken
 
 
 ENGINES = ("auto", "torch", "openvino")
@@ -320,7 +333,7 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
     upscaler = load_upscaler(folder / "upscaler", device, dtype)
     student = folder / "student" / "pytorch_lora_weights.safetensors"
     scale = pipeline.vae_scale_factor
-    snapshot, hands = _said(folder / "tribute.json")
+    snapshot, hands, student_steps = _said(folder / "tribute.json")
     return Model(
         name=folder.name if Path(name).expanduser().exists() else name,
         folder=folder,
@@ -333,6 +346,7 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         native=pipeline.unet.config.sample_size * scale,
         max_tokens=pipeline.tokenizer.model_max_length,
         student=student if student.is_file() else None,
+        student_steps=student_steps,
         engine=runner,
         upscaler=upscaler,
         towers=load_towers(folder / "towers"),

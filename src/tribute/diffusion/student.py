@@ -28,7 +28,8 @@ NAME = "student"
 
 @dataclass(frozen=True)
 class StudentConfig:
-    steps: int = 8  # that the student takes, spaced as the scheduler's `trailing`
+    steps: int = 8  # that the student is taught to take, spaced as the scheduler's `trailing`
+    taken: int = 4  # that pictures are drawn in: judged as well as in the eight, and as well as after another round (docs/decisions/0031)
     guidance: float = 4.0  # of the teacher, folded in; at 7 fewer of its pictures are told right (docs/decisions/0022)
     rescale: float = 0.7  # how far the guided prediction is brought back to the spread of the unguided one: without it colours burn (docs/decisions/0024)
     rank: int = 32
