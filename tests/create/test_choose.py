@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from tests.conftest import flat_art
+from tests.tiny import make_adapter
 from tribute.commission import TRIES, Ask, commission, near_copy, recipes_of, unseeded
 from tribute.create.choose import BESIDE, ROUNDS, best_of, can_choose, likeness_to_words
 from tribute.create.sample import as_drawn, sample
@@ -101,6 +102,19 @@ def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered
     assert second_round(prompt="蓝色的心").beside in ("蓝色的心，扁平", "蓝色的心，光亮立体", "蓝色的心，长")
     for kept in (second_round(prompt="a blue heart, FLAT"), second_round(prompt_noise=0.3), second_round(beside="a red heart")):
         assert (kept.beside, kept.prompt_noise) == (kept.beside if kept.prompt == "a blue heart" else "", ROUNDS[1])
+
+
+def test_what_is_led_away_takes_the_student_twice_as_many_steps(towered, tmp_path):
+    model, seen = towered.model, []
+    model.student, model.student_steps = tmp_path / "student.safetensors", 2
+    model.student.write_bytes(make_adapter(towered.folder, 9))
+    recipes = recipes_of(ask(tries=2, steps=None), model, [])
+    (first,), _ = best_of(model, recipes, 2, None)
+    (kept,), (picture,) = best_of(model, recipes, 2, None, passed_over=lambda found: seen.append(found) or len(seen) <= 2)
+    assert (first.student, first.steps, kept.student, kept.steps) == (True, 2, True, 4)
+    again = recipes_of(ask(steps=None, seed=kept.seed, prompt_noise=kept.prompt_noise), model, [])
+    assert again == [kept]  # so that it is the same picture when it is drawn once more, larger say
+    assert alike(picture, sample(model, [as_drawn(kept)], None)[0])
 
 
 def test_a_worn_hand_has_no_other_beside_it(towered):

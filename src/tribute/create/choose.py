@@ -65,7 +65,7 @@ def best_of(
         if not waiting:
             break
         others = {at: _other_hands(model, recipes[at]) if turn == 1 else [] for at in waiting}
-        tried = [_try(recipes[at], more, noise, others[at]) for at in waiting for more in range(tries)]
+        tried = [_try(model, recipes[at], more, noise, others[at]) for at in waiting for more in range(tries)]
         drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch and not first_best else None)
         for place, at in enumerate(waiting):
             mine = slice(place * tries, (place + 1) * tries)
@@ -85,6 +85,8 @@ def _other_hands(model: Model, recipe: Recipe) -> list[str]:
     return [words for words in in_other_hands(recipe.drawn_prompt, model.hands) if tokens_in(model, words) <= model.max_tokens]
 
 
-def _try(recipe: Recipe, number: int, noise: float, others: Sequence[str]) -> Recipe:
-    led = {"beside": others[(recipe.seed + number) % len(others)], "prompt_noise": BESIDE[number % len(BESIDE)]} if others else {}
-    return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, "prompt_noise": max(noise, recipe.prompt_noise), **led})
+def _try(model: Model, recipe: Recipe, number: int, noise: float, others: Sequence[str]) -> Recipe:
+    led: dict[str, Any] = {"beside": others[(recipe.seed + number) % len(others)], "prompt_noise": BESIDE[number % len(BESIDE)]} if others else {}
+    led = {"prompt_noise": max(noise, recipe.prompt_noise), **led}
+    steps = model.steps_of_student(True) if recipe.student and (led["prompt_noise"] or others) else recipe.steps
+    return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, "steps": steps, **led})
