@@ -66,7 +66,8 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 These times are of a processor without bfloat16 (68 GFLOP/s in float32). One with bfloat16 (some 400 GFLOP/s) took, by the same command before near
 copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a grid, 1.17 a grid of bests, 0.39 in full, 0.15 for credit, 0.03 for the seal and
-8.3 cold. Where all four tries look like works a picture takes a second four, and a third where those do too.
+8.3 cold. Where all four tries look like works a picture takes a second four, in eight
+steps, and a third where those do too.
 
 ## Limits
 
@@ -75,8 +76,8 @@ copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a grid, 1.
   names.
 - It has learned by heart: of pictures drawn by a seed two in five of a concept in a hand that it knows are near copies of a work (of Fluent's, three in
   four), and one in six of pairs that it has not seen; their pages say so. Where no seed is given tries that look like a work are passed over, by the
-  works' fingerprints (`fingerprints.safetensors`, docs/decisions/0028 and 0029): of bare names 6 in 100 are near copies then, not 47, and of pairs that
-  it has not seen none; but what it draws instead is right less often (43%, not 50 or, before that, 64), for what it knows best it knows by heart.
+  works' fingerprints (`fingerprints.safetensors`, docs/decisions/0028, 0029 and 0031): of bare names 6 in 100 are near copies then, not 48, and of pairs that
+  it has not seen 1 in 150; but what it draws instead is right less often (37%, not 50 or, before that, 64), for what it knows best it knows by heart.
   Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
   cannot be told by theirs.
