@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from tests.tiny import make_adapter
-from tribute.commission import Ask, as_svg, commission, larger
+from tribute.commission import Ask, as_svg, commission, larger, recipes_of
+from tribute.create.edit import check_strength
 from tribute.create.trace import trace
 from tribute.diffusion.loading import load_model
 from tribute.diffusion.upscaler import Upscaler
@@ -56,10 +57,13 @@ def test_the_student_draws_by_default_and_the_picture_is_twice_as_large(bench, f
 def test_a_student_of_fewer_steps_draws_in_fewer(bench, fast_folder, tmp_path):
     folder = shutil.copytree(fast_folder, tmp_path / "fewer")
     (folder / "tribute.json").write_text(json.dumps({"snapshot": "a" * 64, "student_steps": 4}), encoding="utf-8")
-    steps = []
-    (picture,) = commission(bench.desk, load_model(str(folder), engine="torch"), ask(), progress=lambda done, total: steps.append((done, total)))
+    model, steps = load_model(str(folder), engine="torch"), []
+    (picture,) = commission(bench.desk, model, ask(), progress=lambda done, total: steps.append((done, total)))
     assert (picture.recipe.student, picture.recipe.steps) == (True, 4)
     assert steps[:4] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    (over,) = recipes_of(ask(source_sha256="0" * 64, strength=0.2), model, [])
+    assert (over.student, over.steps) == (True, 8)  # of which a fifth is still one
+    check_strength(over)
 
 
 @pytest.mark.parametrize("given", [{"steps": 3}, {"guidance": 2.0}, {"negative_prompt": "red"}])

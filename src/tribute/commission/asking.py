@@ -136,7 +136,8 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     adapters = {style.name: style.adapter_sha256 for style in found}
     uses = tuple(use.model_copy(update={"adapter_sha256": adapters[use.name]}) for use in ask.styles)
     fast = model.student is not None and not (ask.full or ask.steps or ask.guidance or ask.negative_prompt)
-    steps, guidance = (model.steps_of_student(bool(ask.beside or ask.prompt_noise)), 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
+    finely = bool(ask.beside or ask.prompt_noise or ask.source_sha256)
+    steps, guidance = (model.steps_of_student(finely), 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
     varied = ask.variation_strength > 0 and not ask.source_sha256  # what is drawn over begins from its source

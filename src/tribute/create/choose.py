@@ -88,5 +88,5 @@ def _other_hands(model: Model, recipe: Recipe) -> list[str]:
 def _try(model: Model, recipe: Recipe, number: int, noise: float, others: Sequence[str]) -> Recipe:
     led: dict[str, Any] = {"beside": others[(recipe.seed + number) % len(others)], "prompt_noise": BESIDE[number % len(BESIDE)]} if others else {}
     led = {"prompt_noise": max(noise, recipe.prompt_noise), **led}
-    steps = model.steps_of_student(True) if recipe.student and (led["prompt_noise"] or others) else recipe.steps
+    steps = model.steps_of_student(finely=True) if recipe.student and (led["prompt_noise"] or others) else recipe.steps
     return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, "steps": steps, **led})
