@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from tests.conftest import flat_art
 from tests.tiny import make_adapter
-from tribute.commission import TRIES, Ask, commission, near_copy, recipes_of, unseeded
-from tribute.create.choose import BESIDE, ROUNDS, best_of, can_choose, likeness_to_words
+from tribute.commission import TRIES, Ask, commission, recipes_of, too_alike, unseeded
+from tribute.create.choose import BESIDE, ELSEWHERE, ROUNDS, best_of, can_choose, likeness_to_words, own_or_best_of
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
 from tribute.diffusion.towers import Towers
@@ -35,6 +35,11 @@ def ask(*styles, **more):
     return Ask(styles=uses, **({"prompt": "a blue heart", "seed": 7, "steps": 2, "width": 64, "height": 64} | more))
 
 
+def copies(told):
+    """A `too_alike` of what says whether a picture_HWC is a copy."""
+    return lambda recipe, picture: 1.0 if told(picture) else -1.0
+
+
 def alike(one, other):
     return np.abs(one.astype(int) - other.astype(int)).max() <= 1  # rounding in another batch
 
@@ -57,7 +62,7 @@ def test_what_is_passed_over_is_not_kept(towered):
     model = towered.model
     recipes = recipes_of(ask(count=2, tries=3), model, [])
     ((first, other), (picture, _)) = best_of(model, recipes, 3, None)
-    kept, drawn = best_of(model, recipes, 3, None, passed_over=lambda found: alike(found, picture))
+    kept, drawn = best_of(model, recipes, 3, None, too_alike=copies(lambda found: alike(found, picture)))
     assert kept[1] == other
     pictures = sample(model, [as_drawn(first.model_copy(update={"seed": 7 + more})) for more in range(3)], None)
     ranked = np.argsort(-likeness_to_words(model, first.prompt, pictures))
@@ -65,22 +70,29 @@ def test_what_is_passed_over_is_not_kept(towered):
     assert alike(drawn[0], pictures[ranked[1]])
 
 
-def test_where_all_are_passed_over_others_are_drawn_and_at_last_the_first_best_is_kept(towered):
+def test_where_all_are_passed_over_others_are_drawn_and_at_last_the_least_alike_is_kept(towered):
     recipes, steps = recipes_of(ask(count=2, tries=2), towered.model, []), []
-    (first, other), _ = best_of(towered.model, recipes, 2, None)
+    (_, other), _ = best_of(towered.model, recipes, 2, None)
     seen = []
 
     def all_of_the_first(found):
         seen.append(found)
         return len(seen) <= 2
 
-    kept, drawn = best_of(towered.model, recipes, 2, None, passed_over=all_of_the_first)
+    kept, drawn = best_of(towered.model, recipes, 2, None, too_alike=copies(all_of_the_first))
     assert kept[1] == other
     assert (kept[0].prompt_noise, kept[0].seed in (7, 8)) == (ROUNDS[1], True)
     (alone,) = sample(towered.model, [as_drawn(kept[0])], None)
     assert alike(drawn[0], alone)
-    kept, _ = best_of(towered.model, recipes, 2, None, lambda done, total: steps.append((done, total)), passed_over=lambda found: True)
-    assert kept == [first, other]
+    how_alike = {}  # by recipe; all of them are too alike, the least so a try of the second round
+
+    def all_too_alike(recipe, picture):
+        return how_alike.setdefault(recipe.hash, (5.0, 4.0, 0.5, 3.0, 1.0, 2.0)[len(how_alike)])
+
+    kept, drawn = best_of(towered.model, recipes[:1], 2, None, lambda done, total: steps.append((done, total)), too_alike=all_too_alike)
+    assert [how_alike[one.hash] for one in kept] == [min(how_alike.values())] == [0.5]
+    assert kept[0].prompt_noise == ROUNDS[1]
+    assert alike(drawn[0], sample(towered.model, [as_drawn(kept[0])], None)[0])
     assert steps == [(done, 2) for _ in ROUNDS for done in (1, 2)]  # one batch a round, and none that goes without a word
 
 
@@ -90,7 +102,7 @@ def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered
 
     def second_round(*styles, **more):
         recipes, seen = recipes_of(ask(*styles, count=1, tries=3, **more), towered.model, []), []
-        (kept,), (picture,) = best_of(towered.model, recipes, 3, None, passed_over=lambda found: seen.append(found) or len(seen) <= 3)
+        (kept,), (picture,) = best_of(towered.model, recipes, 3, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 3))
         (alone,) = sample(towered.model, [as_drawn(kept)], None)
         assert alike(picture, alone)
         return kept
@@ -110,7 +122,7 @@ def test_what_is_led_away_takes_the_student_twice_as_many_steps(towered, tmp_pat
     model.student.write_bytes(make_adapter(towered.folder, 9))
     recipes = recipes_of(ask(tries=2, steps=None), model, [])
     (first,), _ = best_of(model, recipes, 2, None)
-    (kept,), (picture,) = best_of(model, recipes, 2, None, passed_over=lambda found: seen.append(found) or len(seen) <= 2)
+    (kept,), (picture,) = best_of(model, recipes, 2, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 2))
     assert (first.student, first.steps, kept.student, kept.steps) == (True, 2, True, 4)
     again = recipes_of(ask(steps=None, seed=kept.seed, prompt_noise=kept.prompt_noise), model, [])
     assert again == [kept]  # so that it is the same picture when it is drawn once more, larger say
@@ -121,7 +133,7 @@ def test_a_worn_hand_has_no_other_beside_it(towered):
     towered.model.hands = (("flat", "扁平"),)
     styles, seen = (StyleUse(name="ada", adapter_sha256=towered.styles["ada"].adapter_sha256),), []
     recipes = [recipe.model_copy(update={"styles": styles}) for recipe in recipes_of(ask(tries=2), towered.model, [])]
-    (kept,), _ = best_of(towered.model, recipes, 2, towered.desk.blobs.get, passed_over=lambda found: seen.append(found) or len(seen) <= 2)
+    (kept,), _ = best_of(towered.model, recipes, 2, towered.desk.blobs.get, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 2))
     assert (kept.beside, kept.prompt_noise) == ("", ROUNDS[1])
 
 
@@ -136,9 +148,26 @@ def test_a_commission_passes_over_near_copies_of_the_works_that_its_model_knows(
     fingerprints_of.cache_clear()
     (other,) = commission(towered.desk, towered.model, asked)
     assert other.recipe != found.recipe
-    assert other.recipe == best_of(towered.model, recipes, 3, None, passed_over=near_copy(towered.model))[0][0]
+    assert other.recipe == best_of(towered.model, recipes, 3, None, too_alike=too_alike(towered.model))[0][0]
     (again,) = commission(towered.desk, towered.model, ask(seed=found.recipe.seed))  # whoever names a seed gets its picture
     assert again.recipe == found.recipe
+
+
+def test_one_own_seed_gives_way_to_the_best_of_several_where_it_draws_a_near_copy(towered):
+    recipes = recipes_of(ask(count=3), towered.model, [])
+    own = sample(towered.model, [as_drawn(recipe) for recipe in recipes], None)
+    steps = []
+    kept, drawn = own_or_best_of(
+        towered.model, recipes, 4, None, lambda done, total: steps.append((done, total)), too_alike=copies(lambda found: alike(found, own[1]))
+    )
+    elsewhere = recipes[1].model_copy(update={"seed": ELSEWHERE + 4 * 8})
+    (other,), (picture,) = best_of(towered.model, [elsewhere], 4, None)
+    assert kept == [recipes[0], other, recipes[2]]
+    assert all(alike(one, found) for one, found in zip(drawn, (own[0], picture, own[2]), strict=True))
+    assert steps == [(1, 2), (2, 2), (1, 2), (2, 2)]
+    last = recipes[0].model_copy(update={"seed": 2**32 - 1})
+    (moved,), _ = own_or_best_of(towered.model, [last], 4, None, too_alike=lambda recipe, _: 1.0 if recipe == last else -1.0)
+    assert 0 <= moved.seed - (ELSEWHERE - 4) < 4
 
 
 def test_a_view_shows_one_try_of_each(towered):

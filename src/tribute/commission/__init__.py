@@ -24,14 +24,16 @@ from tribute.commission.asking import (
     check_ask,
     consented_styles,
     larger,
+    led_away,
     owners_of,
     price_of,
     recipes_of,
     steps_of,
     unseeded,
 )
+from tribute.commission.copies import near_copy, too_alike
 from tribute.commission.crediting import PENDING, Views, credited, pending_pictures, play, work_off
-from tribute.create.choose import best_of, can_choose
+from tribute.create.choose import best_of, can_choose, own_or_best_of
 from tribute.create.edit import outside_kept
 from tribute.create.sample import Progress, enlarged, pixel_hash
 from tribute.create.trace import trace
@@ -45,15 +47,14 @@ from tribute.ledger.receipt import receipt_of, stored_receipt
 from tribute.ledger.refund import refund_key
 from tribute.provenance import credentials, label, watermark
 from tribute.provenance.certificate import Studio
-from tribute.provenance.fingerprints import fingerprints_of
 from tribute.records import Conflict, Picture, Price, Snapshot, Style, Transaction, canonical, sha256, utc_now
 from tribute.store.blobs import Blobs
 from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
-    "PLAYERS_MAX", "SAME", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "near_copy",
-    "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
+    "PLAYERS_MAX", "SAME", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "led_away",
+    "near_copy", "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "too_alike", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 
 
@@ -85,8 +86,12 @@ def commission(
         owners = owners_of(connection, found)
     recipes, drawn = recipes_of(ask, model, found), None
     told("drawing")
+    views = partial(watch, 0) if watch else None
     if ask.tries > 1 and can_choose(model):
-        recipes, drawn = best_of(model, recipes, ask.tries, desk.blobs.get, progress, partial(watch, 0) if watch else None, near_copy(model))
+        recipes, drawn = best_of(model, recipes, ask.tries, desk.blobs.get, progress, views, too_alike(model))
+    elif led_away(ask, model):
+        recipes, drawn = own_or_best_of(model, recipes, TRIES, desk.blobs.get, progress, views, too_alike(model, but_named=True))
+    if drawn is not None:
         watch = None  # what is left to draw are the coalitions
         told("crediting")
     games = play(model, recipes, owners, desk.blobs.get, progress, watch, drawn)
@@ -113,12 +118,6 @@ def commission(
             also(connection, number, picture)
         made.append(picture)
     return made
-
-
-def near_copy(model: Model) -> Callable[[np.ndarray], bool]:
-    """What says whether a picture_HWC may be a near copy of a work that the model's folder has the fingerprint of."""
-    known = fingerprints_of(model.folder)
-    return known.is_copy if known else lambda _: False
 
 
 def unused_id(database: Database) -> str:

@@ -15,6 +15,7 @@ from tribute.create.prompt import PROMPT_MAX, in_own_words
 from tribute.create.sample import check_prompt_fits, check_size, tokens_in
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
+from tribute.provenance.fingerprints import fingerprints_of
 from tribute.records import Artist, Consent, InvalidInput, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
 from tribute.store.database import get
 from tribute.store.schema import artists, styles
@@ -68,6 +69,18 @@ def unseeded(fields: Mapping[str, Any]) -> dict[str, Any]:
     slow_or_near = ("full", "steps", "guidance", "negative_prompt", "source_sha256", "variation_strength")
     tries = fields.get("tries")
     return {"seed": secrets.randbelow(2**32), "tries": tries if tries is not None else 1 if any(fields.get(name) for name in slow_or_near) else TRIES}
+
+
+def led_away(ask: Ask, model: Model) -> bool:
+    """Whether pictures of this ask are led away from near copies of works that it does not name, though nobody chooses among several: where the
+    student draws them from words, and not once more."""
+    again = ask.told is not None or ask.beside or ask.prompt_noise > 0
+    return student_draws(ask, model) and not again and not ask.source_sha256 and fingerprints_of(model.folder) is not None
+
+
+def student_draws(ask: Ask, model: Model) -> bool:
+    """Whether the model's few-step student draws it."""
+    return model.student is not None and not (ask.full or ask.steps or ask.guidance or ask.negative_prompt)
 
 
 def allowed_styles(connection: Connection, wanted: Sequence[StyleUse]) -> tuple[list[Style], list[Consent]]:
@@ -135,7 +148,7 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     """One recipe a picture. Sizes left out are the model's own."""
     adapters = {style.name: style.adapter_sha256 for style in found}
     uses = tuple(use.model_copy(update={"adapter_sha256": adapters[use.name]}) for use in ask.styles)
-    fast = model.student is not None and not (ask.full or ask.steps or ask.guidance or ask.negative_prompt)
+    fast = student_draws(ask, model)
     finely = bool(ask.beside or ask.prompt_noise or ask.source_sha256)
     steps, guidance = (model.steps_of_student(finely), 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges

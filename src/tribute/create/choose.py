@@ -21,6 +21,7 @@ from tribute.records import Recipe
 
 ROUNDS = (0.0, 0.6, 0.9)  # the noise on the prompt of the tries, and of those after them where all of one were passed over: docs/decisions/0028
 BESIDE = (0.0, 0.3, 0.45, 0.6)  # that of each try of the second round where another hand stands beside the prompt: docs/decisions/0029
+ELSEWHERE = 2**16  # of the seeds that are taken where those of one's own draw near copies
 
 
 def can_choose(model: Model) -> bool:
@@ -44,14 +45,14 @@ def likeness_to_words(model: Model, prompt: str, pictures: Sequence[np.ndarray])
 
 def best_of(
     model: Model, recipes: Sequence[Recipe], tries: int, read: Any, progress: Progress | None = None, watch: Watch | None = None,
-    passed_over: Callable[[np.ndarray], bool] = lambda _: False,
+    too_alike: Callable[[Recipe, np.ndarray], float] = lambda *_: -1.0,
 ) -> tuple[list[Recipe], list[np.ndarray]]:  # fmt: skip
-    """Draws each recipe with `tries` seeds, its own and the next ones, and keeps what is most like its words of those not `passed_over`: (recipes
-    with the seeds kept, their pictures_HWC before they are enlarged).
+    """Draws each recipe with `tries` seeds, its own and the next ones, and keeps what is most like its words of those that are not `too_alike` (0 or
+    more) to some work: (recipes with the seeds kept, their pictures_HWC before they are enlarged).
 
-    Where all are passed over, the same seeds are drawn with the next of ROUNDS' noise on their prompt, at first beside the same in another of the
-    model's hands where none is asked for; after the last of them the first round's best is kept all the same. `progress` and `watch` are `sample`'s, of
-    each round's and the first round's tries; a view shows the first try of each.
+    Where all are, the same seeds are drawn with the next of ROUNDS' noise on their prompt, at first beside the same in another of the model's hands where
+    none is asked for; after the last of them the least alike of all rounds is kept. `progress` and `watch` are `sample`'s, of each round's and the first
+    round's tries; a view shows the first try of each.
     """
 
     def first_of_each(done: int, total: int, look: Any) -> None:
@@ -59,23 +60,47 @@ def best_of(
         watch(done, total, lambda: look()[::tries])
 
     kept: dict[int, tuple[Recipe, np.ndarray]] = {}
-    first_best: dict[int, tuple[Recipe, np.ndarray]] = {}
+    least: dict[int, tuple[float, Recipe, np.ndarray]] = {}
     for turn, noise in enumerate(ROUNDS):
         waiting = [at for at in range(len(recipes)) if at not in kept]
         if not waiting:
             break
         others = {at: _other_hands(model, recipes[at]) if turn == 1 else [] for at in waiting}
         tried = [_try(model, recipes[at], more, noise, others[at]) for at in waiting for more in range(tries)]
-        drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch and not first_best else None)
+        drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch and turn == 0 else None)
         for place, at in enumerate(waiting):
-            mine = slice(place * tries, (place + 1) * tries)
-            best_first = np.argsort(-likeness_to_words(model, recipes[at].drawn_prompt, drawn[mine]), kind="stable") + mine.start
-            first_best.setdefault(at, (tried[best_first[0]], drawn[best_first[0]]))
-            found = next((one for one in best_first if not passed_over(drawn[one])), None)
-            if found is not None:
-                kept[at] = tried[found], drawn[found]
-    chosen = [kept.get(at, first_best[at]) for at in range(len(recipes))]
+            for one in _likest_first(model, recipes[at], drawn, range(place * tries, (place + 1) * tries)):
+                alike = too_alike(tried[one], drawn[one])
+                if alike < 0:
+                    kept[at] = tried[one], drawn[one]
+                    break
+                if at not in least or alike < least[at][0]:
+                    least[at] = alike, tried[one], drawn[one]
+    chosen = [kept[at] if at in kept else least[at][1:] for at in range(len(recipes))]
     return [recipe for recipe, _ in chosen], [picture_HWC for _, picture_HWC in chosen]
+
+
+def own_or_best_of(
+    model: Model, recipes: Sequence[Recipe], tries: int, read: Any, progress: Progress | None = None, watch: Watch | None = None,
+    too_alike: Callable[[Recipe, np.ndarray], float] = lambda *_: -1.0,
+) -> tuple[list[Recipe], list[np.ndarray]]:  # fmt: skip
+    """Draws each recipe, and where that is `too_alike` to some work the best of so many tries in its place, from seeds that follow from its own."""
+    drawn = sample(model, [as_drawn(recipe) for recipe in recipes], read, progress, watch)
+    kept = list(recipes)
+    alike = [at for at, recipe in enumerate(recipes) if too_alike(recipe, drawn[at]) >= 0]
+    if alike:
+        elsewhere = [recipes[at].model_copy(update={"seed": (ELSEWHERE + tries * recipes[at].seed) % 2**32}) for at in alike]
+        for at, recipe, picture_HWC in zip(alike, *best_of(model, elsewhere, tries, read, progress, None, too_alike), strict=True):
+            kept[at], drawn[at] = recipe, picture_HWC
+    return kept, drawn
+
+
+def _likest_first(model: Model, recipe: Recipe, drawn: Sequence[np.ndarray], places: Sequence[int]) -> list[int]:
+    """The places of a recipe's tries among what was drawn, those first that are most like its words."""
+    if len(places) == 1 or not can_choose(model):
+        return list(places)
+    similarity_N = likeness_to_words(model, recipe.drawn_prompt, [drawn[at] for at in places])
+    return [places[at] for at in np.argsort(-similarity_N, kind="stable")]
 
 
 def _other_hands(model: Model, recipe: Recipe) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tribute.commission import TRIES, Ask, near_copy, recipes_of
-from tribute.create.choose import best_of, can_choose
+from tribute.commission import TRIES, Ask, recipes_of, too_alike
+from tribute.create.choose import best_of, can_choose, own_or_best_of
 from tribute.create.sample import enlarged, sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
 from tribute.diffusion.features import resized
@@ -79,8 +79,9 @@ class Artist:
         for at in tqdm(range(0, len(known), batch), desc=what, mininterval=2.0):
             some = known[at : at + batch]
             recipes = [self.recipe(trial, full) for trial in some]
-            if tries > 1:
-                recipes, small = best_of(self.model, recipes, tries, self.workshop.blobs.get, passed_over=near_copy(self.model))
+            if not full:
+                draw, alike = (best_of, too_alike(self.model)) if tries > 1 else (own_or_best_of, too_alike(self.model, but_named=True))
+                recipes, small = draw(self.model, recipes, max(tries, TRIES), self.workshop.blobs.get, too_alike=alike)
                 self.led_away[what] += sum(bool(recipe.beside or recipe.prompt_noise) for recipe in recipes)
                 made = [enlarged(self.model, recipe, small_HWC) for recipe, small_HWC in zip(recipes, small, strict=True)]
             else:

@@ -1,0 +1,115 @@
+"""Which prompts name a work, and what a commission does with near copies of the others: a tiny model and its real fingerprints."""
+
+import gzip
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.conftest import flat_art, make_work
+from tests.tiny import make_adapter
+from tribute.collection.starter import SOURCES
+from tribute.commission import Ask, commission, recipes_of
+from tribute.commission.copies import WORKS, _trained, names_a_work
+from tribute.create.sample import as_drawn, sample
+from tribute.diffusion.loading import load_model
+from tribute.diffusion.wording import held_out
+from tribute.provenance.copies import descriptor
+from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints, fingerprints_of
+from tribute.records import StyleUse, Unreadable, Work, canonical
+from tribute.studio.wiring import STARTER
+
+
+@pytest.fixture
+def studio(bench, tmp_path):
+    """The bench with a model of its own, which a student draws for in two steps."""
+    folder = tmp_path / "own"
+    shutil.copytree(bench.folder, folder)
+    bench.model = load_model(str(folder), engine="torch")
+    bench.model.student, bench.model.student_steps = tmp_path / "student.safetensors", 2
+    bench.model.student.write_bytes(make_adapter(bench.folder, 9))
+    return bench
+
+
+def known_by_heart(studio, recipe):
+    """Makes what a recipe draws a work, without telling what it is called."""
+    (drawn,) = sample(studio.model, [as_drawn(recipe)], studio.desk.blobs.get)
+    works = [drawn, *(flat_art(seed=seed, side=128) for seed in range(200))]
+    build_fingerprints(np.stack([descriptor(work) for work in works])).save(studio.model.folder / FINGERPRINTS)
+    fingerprints_of.cache_clear()
+
+
+def tell(folder, works):
+    (folder / WORKS).write_bytes(gzip.compress(b"".join(canonical(work.document()) + b"\n" for work in works)))
+    _trained.cache_clear()
+
+
+def test_whoever_gives_a_seed_gets_a_near_copy_only_of_a_work_that_the_words_name(studio):
+    trained, held = (next(work for work in (make_work("ada-artist", "ada", seed) for seed in range(99)) if held_out(work) == out) for out in (False, True))
+
+    def made(**more):
+        asked = {"prompt": trained.captions_en[0], "seed": 7, "width": 64, "height": 64, "styles": (StyleUse(name="ada", weight=1.0),)}
+        return commission(studio.desk, studio.model, Ask(**asked | more))[0].recipe
+
+    own = made()
+    assert (own.seed, own.student) == (7, True)
+    known_by_heart(studio, own)
+    led = made()
+    assert led.seed != 7
+    assert made() == led  # by the same seed the same picture
+    assert made(told="") == own  # one that is drawn once more stays what it is
+    tell(studio.model.folder, [trained, held])
+    assert made() == own
+    (studio.model.folder / WORKS).unlink()
+    tell(studio.model.folder, [held])
+    assert made() == led
+
+
+def test_a_prompt_names_a_work_by_its_label_and_how_it_is_drawn(studio):
+    noto, adas = SOURCES["noto"], next(work for work in (make_work("ada-artist", "ada", seed) for seed in range(99)) if not held_out(work))
+    fox = adas.model_copy(update={"captions_en": ("Fox", "animal"), "captions_zh": ("狐狸", "动物"), "style": "noto"})
+    face = adas.model_copy(update={"captions_en": ("portrait of a person, red hair",), "captions_zh": ("人物头像，红头发",), "style": "ada"})
+    tell(studio.model.folder, [fox, face])
+    ada, faint = (StyleUse(name="ada", weight=weight) for weight in (0.5, 0.0))
+
+    def names(prompt, *styles):
+        return names_a_work(studio.model.folder, recipes_of(Ask(prompt=prompt, seed=1, width=64, height=64, styles=styles), studio.model, [])[0])
+
+    studio.model.vocabulary = {"vixen": "fox"}
+    recipes = recipes_of(Ask(prompt="a vixen, shaded emoji", seed=1, width=64, height=64), studio.model, [])
+    assert names_a_work(studio.model.folder, recipes[0])
+    uses = {"styles": (ada.model_copy(update={"adapter_sha256": ""}),)}
+    assert names_a_work(studio.model.folder, recipes[0].model_copy(update={"told": "portrait of a person, blue hair", **uses}))
+    for prompt in (f"fox, {noto.hand_en}", f"A fox, {noto.hand_en.upper()}", f"一个狐狸，{noto.hand_zh}", "the fox; animal, shaded emoji"):
+        assert names(prompt), prompt
+    for prompt in (
+        "fox",
+        "fox shaded emoji",
+        "fox, flat",
+        "a red fox, shaded emoji",
+        "animal, shaded emoji",
+        "portrait of a person, shaded emoji",
+        ", shaded emoji",
+    ):
+        assert not names(prompt), prompt
+    worn = recipes[0].model_copy(update={"told": "portrait of a person", "styles": (faint,)})
+    assert not names_a_work(studio.model.folder, worn)
+
+
+def test_the_starters_works_are_named():
+    works = [Work.model_validate_json(line) for line in gzip.decompress((STARTER / WORKS).read_bytes()).splitlines()]
+    pairs = {(work.captions_en[0].casefold().partition(",")[0], work.style) for work in works if not held_out(work)}
+    assert pairs <= _trained(STARTER)
+    assert ("portrait of a person", "micah") in pairs
+
+
+@pytest.mark.parametrize(
+    "data", [b"cut", gzip.compress(b"{}"), gzip.compress(b"[1]\n"), gzip.compress(json.dumps({"concept": []}).encode()), gzip.compress(b"[" * 99999)]
+)
+def test_damaged_works_are_told(studio, data):
+    recipe = recipes_of(Ask(prompt="fox, shaded emoji", seed=1, width=64, height=64), studio.model, [])[0]
+    (studio.model.folder / WORKS).write_bytes(data)
+    _trained.cache_clear()
+    with pytest.raises(Unreadable, match=WORKS):
+        names_a_work(studio.model.folder, recipe)
