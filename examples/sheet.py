@@ -1,4 +1,5 @@
-"""Draws docs/starter-en.png and docs/starter-zh.png: twelve prompts × the base and every style, as `tribute create` draws them.
+"""Draws docs/starter-en.png and docs/starter-zh.png: twelve prompts × the base and every style, as `tribute create` draws them where no seed is
+given: each the best of four.
 
 python examples/sheet.py docs
 """
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tribute.commission import Ask, recipes_of
-from tribute.create.sample import sample
+from tribute.commission import TRIES, Ask, away_from_copies, recipes_of
+from tribute.create.sample import enlarged
 from tribute.diffusion.sheets import save_sheet
 from tribute.records import Style, StyleUse
 from tribute.store.database import documents
@@ -39,7 +40,8 @@ def main(folder: Path) -> None:
         for style in (None, *found):
             uses = (StyleUse(name=style.name),) if style else ()
             asked = [recipes_of(Ask(prompt=said[at], styles=uses, seed=5), model, [style] if style else [])[0] for said in PROMPTS]
-            pictures = sample(model, asked, workshop.blobs.get)
+            kept, drawn = away_from_copies(model, asked, TRIES, workshop.blobs.get)
+            pictures = [enlarged(model, recipe, drawn_HWC) for recipe, drawn_HWC in zip(kept, drawn, strict=True)]
             rows.append([Image.fromarray(picture).resize((SHOWN, SHOWN), Image.Resampling.LANCZOS) for picture in pictures])
             names.append(style.name if style else "base")
             print(language, names[-1], flush=True)

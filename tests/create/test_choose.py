@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from tests.conftest import flat_art
 from tests.tiny import make_adapter
-from tribute.commission import TRIES, Ask, commission, recipes_of, too_alike, unseeded
+from tribute.commission import TRIES, Ask, commission, recipes_of, unseeded
+from tribute.commission.copies import too_alike
 from tribute.create.choose import BESIDE, ELSEWHERE, ROUNDS, best_of, can_choose, likeness_to_words, own_or_best_of
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
@@ -37,7 +38,7 @@ def ask(*styles, **more):
 
 def copies(told):
     """A `too_alike` of what says whether a picture_HWC is a copy."""
-    return lambda recipe, picture: 1.0 if told(picture) else -1.0
+    return lambda picture: 1.0 if told(picture) else -1.0
 
 
 def alike(one, other):
@@ -84,16 +85,29 @@ def test_where_all_are_passed_over_others_are_drawn_and_at_last_the_least_alike_
     assert (kept[0].prompt_noise, kept[0].seed in (7, 8)) == (ROUNDS[1], True)
     (alone,) = sample(towered.model, [as_drawn(kept[0])], None)
     assert alike(drawn[0], alone)
-    how_alike = {}  # by recipe; all of them are too alike, the least so a try of the second round
-
-    def all_too_alike(recipe, picture):
-        return how_alike.setdefault(recipe.hash, (5.0, 4.0, 0.5, 3.0, 1.0, 2.0)[len(how_alike)])
-
-    kept, drawn = best_of(towered.model, recipes[:1], 2, None, lambda done, total: steps.append((done, total)), too_alike=all_too_alike)
-    assert [how_alike[one.hash] for one in kept] == [min(how_alike.values())] == [0.5]
+    seen, how_alike = [], iter((5.0, 4.0, 0.5, 3.0, 1.0, 2.0))  # all are too alike, the least so a try of the second round
+    all_too_alike = {"too_alike": lambda found: seen.append(found) or next(how_alike)}
+    kept, drawn = best_of(towered.model, recipes[:1], 2, None, lambda done, total: steps.append((done, total)), **all_too_alike)
     assert kept[0].prompt_noise == ROUNDS[1]
+    assert drawn[0] is seen[2]
     assert alike(drawn[0], sample(towered.model, [as_drawn(kept[0])], None)[0])
     assert steps == [(done, 2) for _ in ROUNDS for done in (1, 2)]  # one batch a round, and none that goes without a word
+
+
+def test_where_all_are_passed_over_whoever_names_a_work_gets_the_first_best(towered):
+    recipes, seen = recipes_of(ask(count=2, tries=3), towered.model, []), []
+    expected, pictures = best_of(towered.model, recipes, 3, None)
+
+    def told(found):
+        seen.append(found)
+        return 9.0 - len(seen)  # the likest is the most alike
+
+    kept, drawn = best_of(towered.model, recipes, 3, None, too_alike=told, named=lambda _: True)
+    assert (kept, len(seen)) == (expected, 6)
+    assert all(alike(one, other) for one, other in zip(drawn, pictures, strict=True))
+    how_alike = iter([2.0] * 6 + [1.0] * 6)  # of those that name none the later are less alike
+    kept, _ = best_of(towered.model, recipes, 3, None, too_alike=lambda _: next(how_alike), named=lambda recipe: recipe == recipes[1])
+    assert (kept[0].prompt_noise, kept[1]) == (ROUNDS[1], expected[1])
 
 
 def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered):
@@ -166,7 +180,8 @@ def test_one_own_seed_gives_way_to_the_best_of_several_where_it_draws_a_near_cop
     assert all(alike(one, found) for one, found in zip(drawn, (own[0], picture, own[2]), strict=True))
     assert steps == [(1, 2), (2, 2), (1, 2), (2, 2)]
     last = recipes[0].model_copy(update={"seed": 2**32 - 1})
-    (moved,), _ = own_or_best_of(towered.model, [last], 4, None, too_alike=lambda recipe, _: 1.0 if recipe == last else -1.0)
+    (moved,), _ = own_or_best_of(towered.model, [last], 4, None, too_alike=copies(lambda found: alike(found, sample(towered.model, [as_drawn(last)], None)[0])))
+    assert own_or_best_of(towered.model, [last], 4, None, too_alike=lambda _: 1.0, named=lambda recipe: recipe == last)[0] == [last]
     assert 0 <= moved.seed - (ELSEWHERE - 4) < 4
 
 

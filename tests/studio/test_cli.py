@@ -1,10 +1,16 @@
 """The command line as a person uses it: one line and exit code 2 for what they can mend, nothing half-written."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import flat_art, save_png
+from tests.tiny import make_adapter
+from tribute.provenance.copies import descriptor
+from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints, fingerprints_of
 from tribute.records import canonical, sha256
 from tribute.studio.cli import main
 
@@ -213,3 +219,27 @@ def test_chinese_screens(home, tmp_path, capsys, monkeypatch):
     code, out, _ = run(capsys, "create", "蓝色的心", "--steps", 1, "--size", "64x64", "-o", tmp_path / "out")
     assert code == 0
     assert "份额" in out
+
+
+def test_whoever_gives_a_seed_is_told_where_another_stands_for_it(home, tmp_path, capsys, monkeypatch, tiny_folder):
+    """The seed's own picture is made a work that nothing names."""
+    folder = tmp_path / "with-a-student"
+    shutil.copytree(tiny_folder[0], folder)
+    (folder / "student").mkdir()
+    (folder / "student" / "pytorch_lora_weights.safetensors").write_bytes(make_adapter(folder, 9))
+    monkeypatch.setenv("TRIBUTE_MODEL", str(folder))
+
+    def create(*more):
+        code, out, err = run(capsys, "create", "a blue heart", "--seed", 1, "--count", 2, "--size", "64x64", "-o", tmp_path / "out", *more)
+        assert code == 0, err
+        return out
+
+    own, _ = json.loads(create("--json"))
+    drawn = np.asarray(Image.open(own["path"]).convert("RGB"))
+    works = [drawn, *(flat_art(seed=seed, side=128) for seed in range(200))]
+    build_fingerprints(np.stack([descriptor(work) for work in works])).save(folder / FINGERPRINTS)
+    fingerprints_of.cache_clear()
+    out = create()
+    assert out.count("Led away from a near copy: in place of seed 1") == 1
+    monkeypatch.setenv("TRIBUTE_LANG", "zh")
+    assert "避开了近似的副本: 代替种子 1" in create()

@@ -96,9 +96,10 @@ def test_copies_are_told_and_strangers_are_not(material):
     assert all(held_out_pair(*pair) for pair in held)
     copies = drawn(material, material.pairs(held=False), lambda trial: drawn_by(trial.hand, int(trial.concept.split("-")[1]), 1))
     strangers = drawn(material, held, lambda trial: flat_art(128, 500 + int(trial.concept.split("-")[1])))
-    of_held, unlike, of_all = measure.copy_figures(material, [*copies, *strangers], probes=5)
+    of_held, unlike, of_all = measure.copy_figures(material, [*copies, *strangers], 4, probes=5)
     assert of_held.value == unlike.value == 0
     assert of_held.met
+    assert f"of {len(held)} by a seed, 4 of them led away" in of_held.note
     assert of_all.value == pytest.approx(len(copies) / (len(copies) + len(strangers)))
     given = measure.given_copies_figures(material, copies, strangers, strangers, copies[:3], 4, {"plain words, best of 4": 2})
     assert [figure.value for figure in given] == [len(copies), 0, 0, 3]
@@ -110,11 +111,13 @@ def test_a_copy_that_the_artist_made_too_is_told_from_one_that_only_the_model_ma
     """All hands draw a thing alike here, so each held-out work is a near copy of a trained one; another thing's picture is not its artist's."""
     held = [pair for pair in material.pairs(held=True)]
     as_the_artist = drawn(material, held, lambda trial: drawn_by(trial.hand, int(trial.concept.split("-")[1]), 1))
-    of_held, unlike, _ = measure.copy_figures(material, as_the_artist, probes=5)
+    of_held, unlike, _ = measure.copy_figures(material, as_the_artist, 0, probes=5)
     assert of_held.value == of_held.ceiling == len(held)
     assert unlike.value == 0
     other = next(work for work in material.works if not held_out_pair(work.concept, work.style) and work.concept not in {concept for concept, _ in held})
-    of_held, unlike, _ = measure.copy_figures(material, drawn(material, held, lambda _: drawn_by(other.style, int(other.concept.split("-")[1]), 1)), probes=5)
+    of_held, unlike, _ = measure.copy_figures(
+        material, drawn(material, held, lambda _: drawn_by(other.style, int(other.concept.split("-")[1]), 1)), 0, probes=5
+    )
     assert of_held.value == unlike.value == len(held)
     assert not unlike.met
 

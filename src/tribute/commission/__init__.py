@@ -31,9 +31,9 @@ from tribute.commission.asking import (
     steps_of,
     unseeded,
 )
-from tribute.commission.copies import near_copy, too_alike
+from tribute.commission.copies import away_from_copies, near_copy
 from tribute.commission.crediting import PENDING, Views, credited, pending_pictures, play, work_off
-from tribute.create.choose import best_of, can_choose, own_or_best_of
+from tribute.create.choose import can_choose
 from tribute.create.edit import outside_kept
 from tribute.create.sample import Progress, enlarged, pixel_hash
 from tribute.create.trace import trace
@@ -53,8 +53,8 @@ from tribute.store.database import Database, get, moment, put
 from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
-    "PLAYERS_MAX", "SAME", "TRIES", "Ask", "Desk", "as_svg", "check_ask", "commission", "credited", "keep", "keep_all", "larger", "led_away",
-    "near_copy", "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "too_alike", "unseeded", "vouched", "work_off",
+    "PLAYERS_MAX", "SAME", "TRIES", "Ask", "Desk", "as_svg", "away_from_copies", "check_ask", "commission", "credited", "keep", "keep_all", "larger",
+    "led_away", "near_copy", "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 
 
@@ -86,12 +86,8 @@ def commission(
         owners = owners_of(connection, found)
     recipes, drawn = recipes_of(ask, model, found), None
     told("drawing")
-    views = partial(watch, 0) if watch else None
-    if ask.tries > 1 and can_choose(model):
-        recipes, drawn = best_of(model, recipes, ask.tries, desk.blobs.get, progress, views, too_alike(model))
-    elif led_away(ask, model):
-        recipes, drawn = own_or_best_of(model, recipes, TRIES, desk.blobs.get, progress, views, too_alike(model, but_named=True))
-    if drawn is not None:
+    if led_away(ask, model) or (ask.tries > 1 and can_choose(model)):
+        recipes, drawn = away_from_copies(model, recipes, ask.tries, desk.blobs.get, progress, partial(watch, 0) if watch else None)
         watch = None  # what is left to draw are the coalitions
         told("crediting")
     games = play(model, recipes, owners, desk.blobs.get, progress, watch, drawn)

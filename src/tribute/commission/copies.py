@@ -1,7 +1,7 @@
-"""Near copies of works that the model knows by heart: which pictures are, and which prompts name such a work.
+"""Near copies of works that the model knows by heart: which pictures are, which prompts name such a work, and what is drawn in their place.
 
 A prompt names a work by saying its label alone, and who drew it by wearing their style or, after a comma, in the words that captions have for how their
-works are drawn. Whoever gives a seed and names a work that was trained on may get it.
+works are drawn.
 
 Axes: H height, W width, C channel.
 """
@@ -12,13 +12,17 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tribute.collection.starter import SOURCES
+from tribute.commission.asking import TRIES
+from tribute.create.choose import best_of, can_choose, own_or_best_of
+from tribute.create.sample import Progress, Watch
 from tribute.diffusion.loading import Model
 from tribute.diffusion.wording import held_out
 from tribute.provenance.fingerprints import ALIKE, fingerprints_of
@@ -36,22 +40,33 @@ def near_copy(model: Model) -> Callable[[np.ndarray], bool]:
     return known.is_copy if known else lambda _: False
 
 
-def too_alike(model: Model, but_named: bool = False) -> Callable[[Recipe, np.ndarray], float]:
-    """What says by how much a recipe's picture_HWC is too like some work; below 0 it is a near copy of none, or `but_named` its prompt names a work."""
+def too_alike(model: Model) -> Callable[[np.ndarray], float]:
+    """What says by how much a picture_HWC is too like some work that the model's folder has the fingerprint of; below 0 it is a near copy of none."""
     known = fingerprints_of(model.folder)
-
-    def by_how_much(recipe: Recipe, picture_HWC: np.ndarray) -> float:
-        alike = float(known.similarities(picture_HWC).max()) - ALIKE if known else -1.0
-        return -1.0 if alike >= 0 and but_named and names_a_work(model.folder, recipe) else alike
-
-    return by_how_much
+    return lambda picture_HWC: float(known.similarities(picture_HWC).max()) - ALIKE if known else -1.0
 
 
-def names_a_work(folder: Path, recipe: Recipe) -> bool:
-    """Whether a recipe's prompt names a work that the model in a folder was trained on. Raises Unreadable."""
+def away_from_copies(
+    model: Model, recipes: Sequence[Recipe], tries: int, read: Any, progress: Progress | None = None, watch: Watch | None = None,
+) -> tuple[list[Recipe], list[np.ndarray]]:  # fmt: skip
+    """Draws recipes as people get them who give no seed, each the best of its `tries`, or by their own seed: (those kept, their pictures_HWC before they are
+    enlarged). `progress` and `watch` are `sample`'s.
+
+    Whoever wears an artist's style, who is paid for it, and names what they drew may get a near copy of that; where a seed is given, so may whoever names
+    a work in words.
+    """
+    choosing = tries > 1 and can_choose(model)
+    draw, drawn = (best_of, tries) if choosing else (own_or_best_of, TRIES)
+    return draw(model, recipes, drawn, read, progress, watch, too_alike(model), lambda recipe: names_a_work(model.folder, recipe, in_words=not choosing))
+
+
+def names_a_work(folder: Path, recipe: Recipe, in_words: bool = True) -> bool:
+    """Whether a recipe names a work that the model in a folder was trained on: what it shows, and by whom as a style that is worn, or `in_words` too.
+    Raises Unreadable."""
     thing, *rest = (part.strip() for part in APART.split(recipe.drawn_prompt.casefold()))
-    hands = {style for style, source in SOURCES.items() if {source.hand_en.casefold(), source.hand_zh} & set(rest)}
-    hands |= {use.name for use in recipe.styles if use.weight > 0}
+    hands = {use.name for use in recipe.styles if use.weight > 0}
+    if in_words:
+        hands |= {style for style, source in SOURCES.items() if {source.hand_en.casefold(), source.hand_zh} & set(rest)}
     article = ARTICLE.match(thing)
     called = {thing, thing[article.end() :]} if article else {thing}
     return bool(hands) and not _trained(folder).isdisjoint((label, hand) for label in called for hand in hands)

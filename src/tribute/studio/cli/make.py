@@ -83,7 +83,7 @@ def create(
     made = _with_progress(workshop, ask, ready, quiet=as_json)
     output.mkdir(parents=True, exist_ok=True)
     shown, is_copy = [], near_copy(ready)
-    for picture in made:
+    for at, picture in enumerate(made):
         path, data = output / f"tribute-{picture.id}.png", workshop.blobs.get(picture.file_sha256)
         write_file(path, data)
         copy = is_copy(pixels_of(data))
@@ -92,15 +92,21 @@ def create(
             typer.echo(f"{say('picture')}: {path}   {say('id')} {picture.id}   {say('seed')} {picture.recipe.seed}")
             if picture.recipe.told:
                 typer.echo(f"{say('Drawn as')}: {picture.recipe.told}")
-            if picture.recipe.beside or picture.recipe.prompt_noise:
-                half = [f"{say('half told as')} {picture.recipe.beside!r}"] if picture.recipe.beside else []
-                noise = [f"{say('noise on the words:')} {picture.recipe.prompt_noise}"] if picture.recipe.prompt_noise else []
-                typer.echo(f"{say('Led away from a near copy')}: {', '.join(half + noise)}")
+            led = _led_away(picture.recipe, (ask.seed + at) % 2**32 if ask.tries == 1 and not ask.variation_strength else picture.recipe.seed)
+            if led:
+                typer.echo(f"{say('Led away from a near copy')}: {', '.join(led)}")
             if copy:
                 typer.echo(say("This may be a near copy of a work that the model knows by heart."))
             show_credits(workshop, picture, picture.credits)
     if as_json:
         print_json(shown)
+
+
+def _led_away(recipe: Any, asked_seed: int) -> list[str]:
+    """How a picture was led away from a near copy; nothing where it was not."""
+    told = [f"{say('in place of seed')} {asked_seed}"] if recipe.seed != asked_seed else []
+    half = [f"{say('half told as')} {recipe.beside!r}"] if recipe.beside else []
+    return told + half + ([f"{say('noise on the words:')} {recipe.prompt_noise}"] if recipe.prompt_noise else [])
 
 
 def _with_progress(workshop: Any, ask: Any, model: Any, quiet: bool) -> Any:

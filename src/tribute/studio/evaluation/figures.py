@@ -190,8 +190,9 @@ def _attacks(picture_HWC: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(one.convert("RGB")) for one in changed]
 
 
-def copy_figures(material: Material, drawn: Drawn, probes: int = 60, seed: int = 0) -> list[Figure]:
-    """How often a picture is a near copy of a trained work, by hand and kind of pair; and how well the detector tells."""
+def copy_figures(material: Material, drawn: Drawn, led_away: int, probes: int = 60, seed: int = 0) -> list[Figure]:
+    """How often a picture is a near copy of a trained work, by hand and kind of pair; and how well the detector tells. `led_away`: so many of held-out
+    pairs give way to others, because their seed draws what looks like a work."""
     rows, index = material.rows(trained=True), material.by_heart
     artist_N = np.array([material.works[at].artist_id for at in rows])
     row_of = {(work.concept, work.style): at for at, work in enumerate(material.works)}
@@ -221,7 +222,8 @@ def copy_figures(material: Material, drawn: Drawn, probes: int = 60, seed: int =
     alike = sum(bool((similarity_N >= THRESHOLD).any()) for similarity_N in own.values())
     of_own = f"{alike} of the {len(own)} works that the artists drew of these pairs, which nothing was trained on, are near copies of a trained one"
     return [
-        Figure("near copies, held-out pairs", float(of_held), "pictures", 0.0, True, float(alike), None, f"{told}; ceiling: {of_own}"),
+        Figure("near copies, held-out pairs", float(of_held), "pictures", 0.0, True, float(alike), None,
+               f"of {sum(named[kind] for kind in held)} by a seed, {led_away} of them led away; {told}; ceiling: {of_own}"),
         Figure("near copies, held-out pairs, unlike the artist's own", float(new), "pictures", 0.0, True, 0.0, None,
                f"of the {of_held} above: the artist's own work of the pair is no near copy of that trained one"),
         Figure("near copies, all pairs", of_all / max(1, len(drawn)), "", None, True, 0.0, None, f"{of_all} of {len(drawn)}", parts),
@@ -229,8 +231,8 @@ def copy_figures(material: Material, drawn: Drawn, probes: int = 60, seed: int =
 
 
 def given_copies_figures(material: Material, plainly: Drawn, plain: Drawn, pairs: Drawn, held: Drawn, tries: int, led_away: Mapping[str, int]) -> list[Figure]:
-    """Near copies among what people get who give no seed, where tries that look like one are passed over; `plainly` is one try of `plain`,
-    each. `led_away`: how many of each were drawn with noise on their words."""
+    """Near copies among what people get who give no seed, where tries that look like one are passed over; `plainly` is `plain` by a seed. `led_away`: how
+    many of each gave way to others."""
     figures = []
     for name, drawn, target in (
         ("plain words, one try", plainly, None),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tribute.commission import TRIES, Ask, recipes_of, too_alike
-from tribute.create.choose import best_of, can_choose, own_or_best_of
+from tribute.commission import TRIES, Ask, away_from_copies, recipes_of
+from tribute.create.choose import can_choose
 from tribute.create.sample import enlarged, sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
 from tribute.diffusion.features import resized
@@ -61,7 +61,7 @@ class Artist:
 
     def __init__(self, workshop: Workshop, model: Model) -> None:
         self.workshop, self.model = workshop, model
-        self.led_away = Counter[str]()  # pictures that were led away from near copies, because all tries looked like works; by what they were
+        self.led_away = Counter[str]()  # pictures that were led away from near copies, by what they were
         with workshop.database.reading() as connection:
             self.styles = {style.name: style for style in documents(connection, styles, Style) if style.base_snapshot == model.snapshot}
 
@@ -80,9 +80,9 @@ class Artist:
             some = known[at : at + batch]
             recipes = [self.recipe(trial, full) for trial in some]
             if not full:
-                draw, alike = (best_of, too_alike(self.model)) if tries > 1 else (own_or_best_of, too_alike(self.model, but_named=True))
-                recipes, small = draw(self.model, recipes, max(tries, TRIES), self.workshop.blobs.get, too_alike=alike)
-                self.led_away[what] += sum(bool(recipe.beside or recipe.prompt_noise) for recipe in recipes)
+                recipes, small = away_from_copies(self.model, recipes, tries, self.workshop.blobs.get)
+                self.led_away[what] += sum(not trial.seed <= recipe.seed < trial.seed + tries or bool(recipe.prompt_noise or recipe.beside)
+                                           for trial, recipe in zip(some, recipes, strict=True))  # fmt: skip
                 made = [enlarged(self.model, recipe, small_HWC) for recipe, small_HWC in zip(recipes, small, strict=True)]
             else:
                 made = sample(self.model, recipes, self.workshop.blobs.get)
@@ -132,7 +132,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         measure.colour_figure(*colours),
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
-        *measure.copy_figures(material, [*english, *held_en]),
+        *measure.copy_figures(material, [*english, *held_en], artist.led_away["held-out pairs, English"]),
         *(measure.given_copies_figures(material, once, plain, best, held_best, TRIES, artist.led_away) if best else []),
         *timed,
     ]
@@ -157,7 +157,7 @@ def unseeded(artist: Artist, plain: Sequence[Trial], trained: Sequence[Trial], h
         return [], [], [], []
     asked = (("plain words", plain), ("trained pairs", trained), ("held-out pairs", held))
     first, second, third = (artist.draw(trials, f"{what}, best of {TRIES}", tries=TRIES) for what, trials in asked)
-    return artist.draw(plain, "plain words"), first, second, third
+    return artist.draw(plain, "plain words, one try"), first, second, third
 
 
 def in_hands_of(drawn: Drawn, material: Material) -> list[int]:
