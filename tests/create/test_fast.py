@@ -132,6 +132,7 @@ def test_the_students_target_is_what_two_guided_steps_reach():
         assert torch.allclose(ddim_step(latent, velocity, here, there), stepped, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_student_learns_to_take_two_steps_at_once(tmp_path):
     from diffusers import UNet2DConditionModel
 

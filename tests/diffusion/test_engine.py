@@ -20,6 +20,7 @@ def far(one, other):
     return max(np.abs(a.astype(int) - b).max() for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     plain, fast = (load_model(str(bench.folder), engine=engine, dtype=torch.float32) for engine in ("torch", "openvino"))
@@ -36,6 +37,7 @@ def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_pa
     assert len(list(tmp_path.rglob("*.xml"))) == 3
 
 
+@pytest.mark.slow
 def test_a_newer_student_is_not_drawn_by_the_network_traced_for_an_older_one(bench, tmp_path, monkeypatch):
     """Traced networks of one base lie side by side: without its student, with it, and with another."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -53,6 +55,7 @@ def test_a_newer_student_is_not_drawn_by_the_network_traced_for_an_older_one(ben
     assert len(list(tmp_path.rglob("*.xml"))) == 4  # the decoder, and three denoisers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_rows_that_wear_different_styles_share_a_batch(bench, engine, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -65,6 +68,7 @@ def test_rows_that_wear_different_styles_share_a_batch(bench, engine, tmp_path, 
     assert far(together[:1], together[1:2]) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [{}, {"width": 96}])
 def test_pictures_are_the_same_in_batches_of_every_size(bench, size, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -75,6 +79,7 @@ def test_pictures_are_the_same_in_batches_of_every_size(bench, size, tmp_path, m
         assert far(made, wanted[:count]) <= 1
 
 
+@pytest.mark.slow
 def test_nothing_stays_in_the_pipeline_while_torch_draws(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model = load_model(str(bench.folder), engine="openvino")

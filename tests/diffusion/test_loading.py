@@ -104,6 +104,7 @@ def test_the_number_type_is_what_the_processor_has():
     assert best_dtype("cpu") == (torch.bfloat16 if has else torch.float32)
 
 
+@pytest.mark.slow
 def test_an_adapter_under_mixed_names_is_loaded_whole_whatever_the_hash_seed(bench, tmp_path):
     """As `convert_state_dict_to_diffusers` writes them; some hash seeds used to lose the attention layers in silence."""
     import os

@@ -35,6 +35,7 @@ def test_an_unknown_base_is_never_paid_as_the_commons():
     assert "unclaimed" not in cut(picture.price, picture.credits)
 
 
+@pytest.mark.slow
 def test_thirty_thousand_downloads_owe_exactly_3150_yuan(memory):
     """0.50 yuan, shares that differ from picture to picture with a mean of 0.3, the studio keeps 30%: 3,150.00 yuan."""
     top_up(memory, "mei", 30_000 * 50, "CNY", "t")

@@ -40,6 +40,7 @@ def test_it_is_found_after_a_resize_and_in_grey():
     assert watermark.read(marked.convert("L").convert("RGB")) == "0badcafe"
 
 
+@pytest.mark.slow
 def test_unmarked_pictures_say_nothing():
     assert [watermark.read(Image.fromarray(flat_art(128, seed))) for seed in range(40)] == [None] * 40
     noise = np.random.default_rng(0).integers(0, 256, (40, 128, 128, 3), dtype=np.uint8)

@@ -1,12 +1,14 @@
 """A studio over the tiny model: its data folder, its floor with the twin dispatch, its address on loopback."""
 
 import secrets
+import shutil
 import socket
 import threading
 import time
 
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
 from tests.conftest import make_bench
@@ -20,16 +22,25 @@ from tribute.studio.wiring import open_workshop
 PASSWORD = "correct horse battery"
 
 
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory, tiny_folder, studio):
+    """The data folder that every test's own is copied from."""
+    folder = tmp_path_factory.mktemp("furnished")
+    database = Database(f"sqlite:///{folder / 'tribute.db'}")
+    make_bench(tiny_folder[0], studio, database, DiskBlobs(folder / "blobs"))
+    database.close()
+    return folder
+
+
 @pytest.fixture
-def home(tmp_path, monkeypatch, tiny_folder, studio):
+def home(tmp_path, monkeypatch, tiny_folder, furnished):
     """A data folder with ada's and bo's styles on the tiny model, and no shipped starter."""
     folder = tmp_path / "home"
     monkeypatch.setenv("TRIBUTE_HOME", str(folder))
     monkeypatch.setenv("TRIBUTE_MODEL", str(tiny_folder[0]))
     monkeypatch.setattr("tribute.studio.wiring.STARTER", tmp_path / "no-starter")
     monkeypatch.setattr("tribute.studio.wiring.open_workshop.__defaults__", (None, None))
-    folder.mkdir()
-    make_bench(tiny_folder[0], studio, Database(f"sqlite:///{folder / 'tribute.db'}"), DiskBlobs(folder / "blobs"))
+    shutil.copytree(furnished, folder)
     return folder
 
 
@@ -48,8 +59,9 @@ def floor(workshop):
 
 
 @pytest.fixture
-def house(workshop):
-    """The same with accounts: op, mei, lu, and ada the artist; mei has money."""
+def house(workshop, monkeypatch):
+    """The same with accounts: op, mei, lu, and ada the artist; mei has money. Their passwords are hashed in a thousandth of the time that it takes people."""
+    monkeypatch.setattr("tribute.studio.people._hasher", lambda: PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     made = open_floor(workshop, accounts=True)
     made.dispatch.open(made.easel.work, made.easel.rest)
     for name, role, artist in (("op", "operator", None), ("mei", "creator", None), ("lu", "creator", None), ("ada", "artist", "ada-artist")):

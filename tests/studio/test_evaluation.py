@@ -51,6 +51,7 @@ def drawn(material, pairs, picture):
     return [(trial, picture(trial)) for trial in ask_for.pair_trials(pairs, material.labels(), 0, 1)]
 
 
+@pytest.mark.slow
 def test_a_perfect_model_reaches_the_ceiling_and_a_blind_one_chance(material, judges):
     pairs = material.pairs(held=False)
     right = drawn(material, pairs, lambda trial: drawn_by(trial.hand, int(trial.concept.split("-")[1]), 1))

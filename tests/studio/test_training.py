@@ -63,6 +63,7 @@ def test_earlier_runs_without_a_denoiser_are_told_before_anything_is_written(lai
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_style_learns_again_only_what_the_base_learned_and_may_still_learn(laid_out, tmp_path):
     """Of the works beside an artist's own: the base's snapshot, which a style cites, but for one whose artist withdrew."""
     workshop, runs = laid_out
