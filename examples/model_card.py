@@ -67,18 +67,19 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 These times are of a processor without bfloat16 (68 GFLOP/s in float32). One with bfloat16 (some 400 GFLOP/s) took, by the same command before near
 copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a grid, 1.17 a grid of bests, 0.39 in full, 0.15 for credit, 0.03 for the seal and
 8.3 cold. Where all four tries look like works a picture takes a second four, in eight
-steps, and a third where those do too.
+steps, and a third where those do too; so does one of the grid of four above, whose seed draws a near copy.
 
 ## Limits
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, bears, buses, bicycles, rockets, fish, umbrellas, faces.
-  Most of its 1,500 concepts cannot be told. The judge names three in ten of the commonest right in a hand that was asked for, half of their bare
-  names.
-- It has learned by heart: of pictures drawn by a seed two in five of a concept in a hand that it knows are near copies of a work (of Fluent's, three in
-  four), and one in six of pairs that it has not seen; their pages say so. Where no seed is given tries that look like a work are passed over, by the
-  works' fingerprints (`fingerprints.safetensors`, docs/decisions/0028, 0029 and 0031): of bare names 6 in 100 are near copies then, not 48, and of pairs that
-  it has not seen 1 in 150; but what it draws instead is right less often (37%, not 50 or, before that, 64), for what it knows best it knows by heart.
-  Do not sell copies as new.
+  Most of its 1,500 concepts cannot be told. The judge names three in ten of the commonest right in a hand that was asked for, and as many of
+  their bare names.
+- It has learned by heart: two in five of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
+  Fluent's, three in four); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0032): of pairs that it has not seen 1 in 150 is a near copy by a seed and none
+  without, of bare names 1 and 2 in 100. But what it draws instead is right less often (of bare names 28% by a seed and 33% without, where half were),
+  for what it knows best it knows by heart. In an artist's worn style half of the portraits are near copies of that artist's own. Do not sell copies as
+  new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
   cannot be told by theirs.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
