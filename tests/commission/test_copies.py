@@ -104,11 +104,10 @@ def test_the_starters_works_are_named():
     assert ("portrait of a person", "micah") in pairs
 
 
-@pytest.mark.parametrize(
-    "data", [b"cut", gzip.compress(b"{}"), gzip.compress(b"[1]\n"), gzip.compress(json.dumps({"concept": []}).encode()), gzip.compress(b"[" * 99999)]
-)
-def test_damaged_works_are_told(studio, data):
+@pytest.mark.parametrize("lines", [None, b"{}", b"[1]\n", json.dumps({"concept": []}).encode(), b"[" * 99_999], ids=["cut", "empty", "list", "half", "deep"])
+def test_damaged_works_are_told(studio, lines):
     recipe = recipes_of(Ask(prompt="fox, shaded emoji", seed=1, width=64, height=64), studio.model, [])[0]
+    data = b"cut" if lines is None else gzip.compress(lines)
     (studio.model.folder / WORKS).write_bytes(data)
     _trained.cache_clear()
     with pytest.raises(Unreadable, match=WORKS):
