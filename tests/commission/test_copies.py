@@ -6,14 +6,17 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import flat_art, make_work
 from tests.tiny import make_adapter
 from tribute.collection.starter import SOURCES
 from tribute.commission import Ask, commission, recipes_of
-from tribute.commission.copies import WORKS, _trained, names_a_work
+from tribute.commission.copies import WORKS, _trained, away_from_copies, names_a_work
+from tribute.create.choose import ROUNDS
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
+from tribute.diffusion.towers import Towers
 from tribute.diffusion.wording import held_out
 from tribute.provenance.copies import descriptor
 from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints, fingerprints_of
@@ -112,3 +115,28 @@ def test_damaged_works_are_told(studio, lines):
     _trained.cache_clear()
     with pytest.raises(Unreadable, match=WORKS):
         names_a_work(studio.model.folder, recipe)
+
+
+def test_where_no_seed_is_given_only_whoever_wears_the_artists_style_may_have_what_they_drew(studio, tmp_path, monkeypatch):
+    """Everything looks like a work here."""
+    torch.manual_seed(5)
+    Towers(text_width=32, hidden=16, shared=8).save_pretrained(tmp_path / "own" / "towers")
+    model = studio.model = load_model(str(tmp_path / "own"), engine="torch")
+    monkeypatch.setattr("tribute.commission.copies.too_alike", lambda _: lambda picture: 1.0)
+    trained = next(work for work in (make_work("ada-artist", "ada", seed) for seed in range(99)) if not held_out(work))
+    tell(model.folder, [trained, trained.model_copy(update={"style": "noto"})])
+
+    def kept(tries, prompt, *styles):
+        found = [studio.styles[use.name] for use in styles]
+        recipes = recipes_of(Ask(prompt=prompt, seed=7, steps=2, width=64, height=64, styles=styles), model, found)
+        (recipe,), _ = away_from_copies(model, recipes, tries, studio.desk.blobs.get)
+        return recipe
+
+    label, ada = trained.captions_en[0], StyleUse(name="ada", weight=1.0)
+    assert (kept(2, label, ada).prompt_noise, kept(2, label, ada).seed in (7, 8)) == (0.0, True)
+    assert kept(1, f"{label}, shaded emoji").seed == kept(1, label, ada).seed == 7
+    assert kept(1, label).seed not in (7, 8)
+    rounds = []
+    monkeypatch.setattr("tribute.commission.copies.too_alike", lambda _: lambda picture: rounds.append(1) or 1.0 / len(rounds))  # later rounds less so
+    assert kept(2, f"{label}, shaded emoji").prompt_noise == ROUNDS[-1]
+    assert kept(2, label, ada).prompt_noise == 0.0

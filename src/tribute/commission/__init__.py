@@ -54,7 +54,7 @@ from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
     "PLAYERS_MAX", "SAME", "TRIES", "Ask", "Desk", "as_svg", "away_from_copies", "check_ask", "commission", "credited", "keep", "keep_all", "larger",
-    "led_away", "near_copy", "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
+    "near_copy", "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 
 
