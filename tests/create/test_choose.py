@@ -102,11 +102,11 @@ def test_where_all_are_passed_over_whoever_names_a_work_gets_the_first_best(towe
         seen.append(found)
         return 9.0 - len(seen)  # the likest is the most alike
 
-    kept, drawn = best_of(towered.model, recipes, 3, None, too_alike=told, named=lambda _: True)
+    kept, drawn = best_of(towered.model, recipes, 3, None, too_alike=told, may_copy=lambda *_: True)
     assert (kept, len(seen)) == (expected, 6)
     assert all(alike(one, other) for one, other in zip(drawn, pictures, strict=True))
     how_alike = iter([2.0] * 6 + [1.0] * 6)  # of those that name none the later are less alike
-    kept, _ = best_of(towered.model, recipes, 3, None, too_alike=lambda _: next(how_alike), named=lambda recipe: recipe == recipes[1])
+    kept, _ = best_of(towered.model, recipes, 3, None, too_alike=lambda _: next(how_alike), may_copy=lambda recipe, _: recipe == recipes[1])
     assert (kept[0].prompt_noise, kept[1]) == (ROUNDS[1], expected[1])
 
 
@@ -181,7 +181,7 @@ def test_one_own_seed_gives_way_to_the_best_of_several_where_it_draws_a_near_cop
     assert steps == [(1, 2), (2, 2), (1, 2), (2, 2)]
     last = recipes[0].model_copy(update={"seed": 2**32 - 1})
     (moved,), _ = own_or_best_of(towered.model, [last], 4, None, too_alike=copies(lambda found: alike(found, sample(towered.model, [as_drawn(last)], None)[0])))
-    assert own_or_best_of(towered.model, [last], 4, None, too_alike=lambda _: 1.0, named=lambda recipe: recipe == last)[0] == [last]
+    assert own_or_best_of(towered.model, [last], 4, None, too_alike=lambda _: 1.0, may_copy=lambda recipe, _: recipe == last)[0] == [last]
     assert 0 <= moved.seed - (ELSEWHERE - 4) < 4
 
 

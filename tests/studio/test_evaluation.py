@@ -102,10 +102,11 @@ def test_copies_are_told_and_strangers_are_not(material):
     assert of_held.met
     assert f"of {len(held)} by a seed, 4 of them led away" in of_held.note
     assert of_all.value == pytest.approx(len(copies) / (len(copies) + len(strangers)))
-    given = measure.given_copies_figures(material, copies, strangers, strangers, copies[:3], 4, {"plain words, best of 4": 2})
-    assert [figure.value for figure in given] == [len(copies), 0, 0, 3]
+    asked = {"portraits": copies, "plain words, best of 4": strangers, "held-out pairs, best of 4": copies[:3]}
+    given = measure.given_copies_figures(material, asked, {"plain words, best of 4": 2})
+    assert [figure.value for figure in given] == [len(copies), 0, 3]
     assert "; 2 of them led away" in given[1].note
-    assert [figure.met for figure in given] == [None, None, None, False]
+    assert [figure.met for figure in given] == [None, None, False]
 
 
 def test_a_copy_that_the_artist_made_too_is_told_from_one_that_only_the_model_made(material):
@@ -166,9 +167,9 @@ def test_bare_names_are_asked_for_and_their_tries_are_judged(material, judges):
     assert len({trial.concept for trial in trials}) == 4
     right = [(trial, drawn_by("noto", int(trial.concept.split("-")[1]), 1)) for trial in trials]
     blind = [(trial, flat_art(128, 999)) for trial in trials]
-    once, best, of_pairs, of_held = measure.tries_figures(judges, blind, right, right, blind, 4)
-    assert once.value == of_held.value < 0.5 < best.value == of_pairs.value
-    assert "best of 4" in best.name
+    once, best = measure.tries_figures(judges, {"plain words, one try": blind, "plain words, best of 4": right})
+    assert once.value < 0.5 < best.value
+    assert best.name == "concept right, plain words, best of 4"
 
 
 def test_things_are_asked_for_in_styles_of_portraits_and_in_no_other(material, judges):

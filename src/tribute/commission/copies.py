@@ -12,10 +12,10 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,39 +52,64 @@ def away_from_copies(
     """Draws recipes as people get them who give no seed, each the best of its `tries`, or by their own seed: (those kept, their pictures_HWC before they are
     enlarged). `progress` and `watch` are `sample`'s.
 
-    Whoever wears an artist's style, who is paid for it, and names what they drew may get a near copy of that; where a seed is given, so may whoever names
-    a work in words.
+    Whoever wears an artist's style, who is paid for it, and names what they drew may get a near copy of a work of theirs; where a seed is given, whoever
+    names a work in words may get one of any.
     """
     choosing = tries > 1 and can_choose(model)
     draw, drawn = (best_of, tries) if choosing else (own_or_best_of, TRIES)
-    return draw(model, recipes, drawn, read, progress, watch, too_alike(model), lambda recipe: names_a_work(model.folder, recipe, in_words=not choosing))
+    return draw(model, recipes, drawn, read, progress, watch, too_alike(model), may_copy(model, in_words=not choosing))
 
 
-def names_a_work(folder: Path, recipe: Recipe, in_words: bool = True) -> bool:
-    """Whether a recipe names a work that the model in a folder was trained on: what it shows, and by whom as a style that is worn, or `in_words` too.
-    Raises Unreadable."""
-    thing, *rest = (part.strip() for part in APART.split(recipe.drawn_prompt.casefold()))
-    hands = {use.name for use in recipe.styles if use.weight > 0}
-    if in_words:
-        hands |= {style for style, source in SOURCES.items() if {source.hand_en.casefold(), source.hand_zh} & set(rest)}
+def may_copy(model: Model, in_words: bool) -> Callable[[Recipe, np.ndarray], bool]:
+    """What says whether a recipe may have a picture_HWC that looks like a work: where the work that it is most like is by an artist whose style the recipe
+    wears and who drew what it names, or, `in_words`, where its words name a work."""
+    folder, known = model.folder, fingerprints_of(model.folder)
+
+    def may(recipe: Recipe, picture_HWC: np.ndarray) -> bool:
+        if in_words and names_a_work(folder, recipe, said(recipe)):
+            return True
+        worn = {use.name for use in recipe.styles if use.weight > 0}
+        if known is None or not names_a_work(folder, recipe, worn):
+            return False
+        drawn_by, nearest = _told(folder).styles, int(known.similarities(picture_HWC).argmax())
+        return nearest < len(drawn_by) and drawn_by[nearest] in worn
+
+    return may
+
+
+def said(recipe: Recipe) -> set[str]:
+    """The styles whose hand a recipe's words ask for, after a comma."""
+    _, *rest = (part.strip() for part in APART.split(recipe.drawn_prompt.casefold()))
+    return {style for style, source in SOURCES.items() if {source.hand_en.casefold(), source.hand_zh} & set(rest)}
+
+
+def names_a_work(folder: Path, recipe: Recipe, hands: Collection[str]) -> bool:
+    """Whether a recipe says the label of a work in one of these styles that the model in a folder was trained on. Raises Unreadable."""
+    thing = APART.split(recipe.drawn_prompt.casefold())[0].strip()
     article = ARTICLE.match(thing)
     called = {thing, thing[article.end() :]} if article else {thing}
-    return bool(hands) and not _trained(folder).isdisjoint((label, hand) for label in called for hand in hands)
+    return bool(hands) and not _told(folder).trained.isdisjoint((label, hand) for label in called for hand in hands)
+
+
+class _Told(NamedTuple):
+    """What a model's folder tells of its works, nothing where it does not tell them."""
+
+    trained: frozenset[tuple[str, str]] = frozenset()  # (label, style) of those that are not held out
+    styles: tuple[str, ...] = ()  # each work's, in the order of their fingerprints
 
 
 @lru_cache(maxsize=2)
-def _trained(folder: Path) -> frozenset[tuple[str, str]]:
-    """(label, style) of the works in a model's folder, without those that are held out; empty where it does not tell its works."""
+def _told(folder: Path) -> _Told:
     path = folder / WORKS
     if not path.is_file():
-        return frozenset()
+        return _Told()
     try:
         with gzip.open(path) as packed:
             data = packed.read(BYTES_MAX + 1)
         if len(data) > BYTES_MAX:
             raise ValueError(f"it unpacks to more than {BYTES_MAX:,} bytes")
         works = [Work.model_construct(**json.loads(line)) for line in data.splitlines()]
-        trained = [work for work in works if not held_out(work)]
-        return frozenset((APART.split(said[0].casefold())[0].strip(), work.style) for work in trained for said in (work.captions_en, work.captions_zh))
+        pairs = ((said[0], work.style) for work in works if not held_out(work) for said in (work.captions_en, work.captions_zh))
+        return _Told(frozenset((APART.split(label.casefold())[0].strip(), style) for label, style in pairs), tuple(work.style for work in works))
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"{path} cannot be read: {str(error)[:200]}; take the file away to draw without it") from error

@@ -45,12 +45,12 @@ def likeness_to_words(model: Model, prompt: str, pictures: Sequence[np.ndarray])
 
 def best_of(
     model: Model, recipes: Sequence[Recipe], tries: int, read: Any, progress: Progress | None = None, watch: Watch | None = None,
-    too_alike: Callable[[np.ndarray], float] = lambda _: -1.0, named: Callable[[Recipe], bool] = lambda _: False,
+    too_alike: Callable[[np.ndarray], float] = lambda _: -1.0, may_copy: Callable[[Recipe, np.ndarray], bool] = lambda *_: False,
 ) -> tuple[list[Recipe], list[np.ndarray]]:  # fmt: skip
     """Draws each recipe with `tries` seeds, its own and the next ones, and keeps what is most like its words of those that are not `too_alike` (0 or
     more) to some work: (recipes with the seeds kept, their pictures_HWC before they are enlarged).
 
-    Where all are, the most like its words is kept of a recipe that has `named` a work. Of others the same seeds are drawn with the next of ROUNDS' noise on
+    Where all are, the most like its words is kept of those that a recipe `may_copy`. Of others the same seeds are drawn with the next of ROUNDS' noise on
     their prompt, at first beside the same in another of the model's hands where none is asked for; after the last of them the least alike of all rounds is
     kept. `progress` and `watch` are `sample`'s, of each round's and the first round's tries; a view shows the first try of each.
     """
@@ -77,8 +77,8 @@ def best_of(
             best = min(alike, key=alike.__getitem__)  # the first that is like none, or the least alike
             if alike[best] < 0:
                 kept[at] = tried[best], drawn[best]
-            elif turn == 0 and named(recipes[at]):
-                kept[at] = tried[ranked[0]], drawn[ranked[0]]
+            elif turn == 0 and (allowed := [one for one in ranked if may_copy(recipes[at], drawn[one])]):
+                kept[at] = tried[allowed[0]], drawn[allowed[0]]
             elif at not in least or alike[best] < least[at][0]:
                 least[at] = alike[best], tried[best], drawn[best]
     chosen = [kept[at] if at in kept else least[at][1:] for at in range(len(recipes))]
@@ -87,13 +87,13 @@ def best_of(
 
 def own_or_best_of(
     model: Model, recipes: Sequence[Recipe], tries: int, read: Any, progress: Progress | None = None, watch: Watch | None = None,
-    too_alike: Callable[[np.ndarray], float] = lambda _: -1.0, named: Callable[[Recipe], bool] = lambda _: False,
+    too_alike: Callable[[np.ndarray], float] = lambda _: -1.0, may_copy: Callable[[Recipe, np.ndarray], bool] = lambda *_: False,
 ) -> tuple[list[Recipe], list[np.ndarray]]:  # fmt: skip
-    """Draws each recipe, and where that is `too_alike` to some work and has `named` none, the best of so many tries in its place, from seeds that follow
-    from its own."""
+    """Draws each recipe, and where that is `too_alike` to some work and it is none that it `may_copy`, the best of so many tries in its place, from seeds
+    that follow from its own."""
     drawn = sample(model, [as_drawn(recipe) for recipe in recipes], read, progress, watch)
     kept = list(recipes)
-    alike = [at for at, recipe in enumerate(recipes) if too_alike(drawn[at]) >= 0 and not named(recipe)]
+    alike = [at for at, recipe in enumerate(recipes) if too_alike(drawn[at]) >= 0 and not may_copy(recipe, drawn[at])]
     if alike:
         elsewhere = [recipes[at].model_copy(update={"seed": (ELSEWHERE + tries * recipes[at].seed) % 2**32}) for at in alike]
         for at, recipe, picture_HWC in zip(alike, *best_of(model, elsewhere, tries, read, progress, None, too_alike), strict=True):

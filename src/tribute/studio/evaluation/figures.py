@@ -138,18 +138,14 @@ def colour_figure(inside: Drawn, outside: Drawn) -> Figure:
     return Figure("dominant hue right", part_right([*known, *new]), "", 0.70, False, 1.0, 1 / 7, note, parts)
 
 
-def tries_figures(judges: Judges, once: Drawn, plain: Drawn, pairs: Drawn, held: Drawn, tries: int) -> list[Figure]:
-    """What people get who give no seed: of so many tries that are no near copies the one that the towers find most like the words. The towers look
+def tries_figures(judges: Judges, given: Mapping[str, Drawn]) -> list[Figure]:
+    """How often people who give no seed get what they asked for, who get the likest to the words, by the towers, of several tries. The towers look
     through the same features as the judge, so part of the gain may be their common taste."""
     chance = 1 / len(judges.concept.names)
     figures = []
-    for name, drawn, note in (
-        ("plain words, one try", once, f"{len(once)} of the commonest concepts by their bare names, both languages"),
-        (f"plain words, best of {tries}", plain, "the same, each the best of its tries, as drawn where no seed is given"),
-        (f"trained pairs, English, best of {tries}", pairs, f"{len(pairs)} pictures, one hand a concept"),
-        (f"held-out pairs, English, best of {tries}", held, f"{len(held)} pictures"),
-    ):
-        figures.append(Figure(f"concept right, {name}", part_right(concepts_right(judges, drawn)), "", None, False, judges.concept_ceiling, chance, note))
+    for name, drawn in given.items():
+        right = part_right(concepts_right(judges, drawn))
+        figures.append(Figure(f"concept right, {name}", right, "", None, False, judges.concept_ceiling, chance, f"of {len(drawn)} pictures"))
     return figures
 
 
@@ -230,17 +226,12 @@ def copy_figures(material: Material, drawn: Drawn, led_away: int, probes: int = 
     ]  # fmt: skip
 
 
-def given_copies_figures(material: Material, plainly: Drawn, plain: Drawn, pairs: Drawn, held: Drawn, tries: int, led_away: Mapping[str, int]) -> list[Figure]:
-    """Near copies among what people get who give no seed, where tries that look like one are passed over; `plainly` is `plain` by a seed. `led_away`: how
-    many of each gave way to others."""
+def given_copies_figures(material: Material, given: Mapping[str, Drawn], led_away: Mapping[str, int]) -> list[Figure]:
+    """Near copies among what people get, where tries that look like one are passed over. `led_away`: how many of each gave way to others."""
     figures = []
-    for name, drawn, target in (
-        ("plain words, one try", plainly, None),
-        (f"plain words, best of {tries}", plain, None),
-        (f"trained pairs, best of {tries}", pairs, None),
-        (f"held-out pairs, best of {tries}", held, 0.0),
-    ):
+    for name, drawn in given.items():
         copied = sum(material.by_heart.nearest(picture).is_copy for _, picture in drawn)
+        target = 0.0 if name.startswith("held-out pairs") else None
         note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away"
         figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, note))
     return figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,12 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     held_en = artist.draw(ask_for.pair_trials(held, labels, 0, SEED), "held-out pairs, English")
     held_zh = artist.draw(ask_for.pair_trials(held, labels, 1, SEED), "held-out pairs, Chinese")
     in_full = artist.draw(ask_for.pair_trials(trained[:: max(1, len(trained) // size.full)][: size.full], labels, 0, SEED), "in full", full=True)
-    once, plain, best, held_best = unseeded(
-        artist, ask_for.plain_trials(trained, labels, size.plain, SEED), *(ask_for.pair_trials(pairs, labels, 0, SEED) for pairs in (trained, held))
-    )
-    portraits = artist.draw(ask_for.portrait_trials(material, size.portraits, SEED), "portraits")
+    asked_portraits = ask_for.portrait_trials(material, size.portraits, SEED)
+    portraits = artist.draw(asked_portraits, "portraits")
+    given = unseeded(artist, {
+        "plain words": ask_for.plain_trials(trained, labels, size.plain, SEED), "trained pairs": ask_for.pair_trials(trained, labels, 0, SEED),
+        "held-out pairs": ask_for.pair_trials(held, labels, 0, SEED), "portraits": asked_portraits,
+    })  # fmt: skip
     things = artist.draw(ask_for.thing_trials(material, trained, labels, size.things, SEED), "things")
     colours = [artist.draw(some, "colours") for some in ask_for.colour_trials(known, size.colours, SEED)]
     words = [artist.draw(some, "synonyms") for some in ask_for.synonym_trials(known, SEED)]
@@ -125,7 +127,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         *measure.concept_figures(judges, english, chinese, held_en, held_zh),
         *measure.told_figures(judges, material, english, *decoded(material, model, everyday)),
         full_figure(judges, english, in_full),
-        *(measure.tries_figures(judges, once, plain, best, held_best, TRIES) if best else []),
+        *measure.tries_figures(judges, given),
         measure.style_figure(judges, [*english, *portraits]),
         measure.things_figure(judges, things),
         measure.style_through_figure(judges, material, *decoded(material, model, in_hands_of([*english, *portraits], material), 400)),
@@ -133,14 +135,14 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
         *measure.copy_figures(material, [*english, *held_en], artist.led_away["held-out pairs, English"]),
-        *(measure.given_copies_figures(material, once, plain, best, held_best, TRIES, artist.led_away) if best else []),
+        *measure.given_copies_figures(material, {"portraits": portraits, **given}, artist.led_away),
         *timed,
     ]
     sheets = {
         "trained pairs, English": english, "trained pairs, Chinese": chinese, "held-out pairs, English": held_en, "portraits": portraits,
         "things in styles of portraits": things,
         "colours": [*colours[0], *colours[1]], "synonyms": words[0], "in full": in_full,
-        "plain words, one try": once, f"plain words, best of {TRIES}": plain,
+        **{name: drawn for name, drawn in given.items() if name.startswith("plain words")},
     }  # fmt: skip
     report = {
         "model": model.name, "model_sha256": model.sha256, "snapshot": model.snapshot, "torch": torch.__version__, "works": len(material.works),
@@ -150,14 +152,12 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     return report
 
 
-def unseeded(artist: Artist, plain: Sequence[Trial], trained: Sequence[Trial], held: Sequence[Trial]) -> tuple[Drawn, Drawn, Drawn, Drawn]:
-    """(plain words once, and each the best of its tries, trained pairs so, held-out pairs so), as people get them who give no seed; nothing where the
-    model cannot choose."""
+def unseeded(artist: Artist, asked: Mapping[str, Sequence[Trial]]) -> dict[str, Drawn]:
+    """What people get who give no seed, each the best of its tries, and "plain words" by a seed beside; nothing where the model cannot choose."""
     if not can_choose(artist.model):
-        return [], [], [], []
-    asked = (("plain words", plain), ("trained pairs", trained), ("held-out pairs", held))
-    first, second, third = (artist.draw(trials, f"{what}, best of {TRIES}", tries=TRIES) for what, trials in asked)
-    return artist.draw(plain, "plain words, one try"), first, second, third
+        return {}
+    given = {f"{what}, best of {TRIES}": artist.draw(trials, f"{what}, best of {TRIES}", tries=TRIES) for what, trials in asked.items()}
+    return {"plain words, one try": artist.draw(asked["plain words"], "plain words, one try"), **given}
 
 
 def in_hands_of(drawn: Drawn, material: Material) -> list[int]:
