@@ -179,7 +179,7 @@ def cost(rig: Rig, repeats: int = 5) -> None:
             shapley_scores(games[0])
 
         alone, together = median_s(lambda recipe=recipe: rig.fresh([recipe]), repeats), median_s(credited, repeats)
-        stored = median_s(lambda uses=uses: commission(desk, model, Ask(prompt="portrait of a person", seed=1, styles=uses)), repeats)
+        stored = median_s(lambda uses=uses: commission(desk, model, Ask(prompt="portrait of a person", told="", seed=1, styles=uses)), repeats)
         pending = count > PLAYERS_MAX
         added = together - alone
         rest = stored if pending else stored - added

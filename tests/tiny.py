@@ -74,8 +74,9 @@ def make_model(folder: Path, kind: str = "sd1", snapshot: str | None = None) -> 
     return folder
 
 
+@functools.cache
 def make_adapter(folder: Path, seed: int, strength: float = 0.5) -> bytes:
-    """A LoRA for an sd1 folder, as the bytes of its safetensors file."""
+    """A LoRA for an sd1 folder, as the bytes of its safetensors file; made once for each."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     unet.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=["to_q", "to_v", "conv1"]))

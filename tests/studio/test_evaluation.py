@@ -1,6 +1,7 @@
 """The figures on material whose answers are known."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tests.conftest import flat_art
 from tribute.diffusion.features import features
 from tribute.diffusion.wording import held_out_pair, held_out_work
 from tribute.records import Licence, Work, sha256
+from tribute.studio.cli import main
 from tribute.studio.evaluation import figures as measure
 from tribute.studio.evaluation import trials as ask_for
 from tribute.studio.evaluation.material import Material, train_judges
@@ -18,6 +20,7 @@ from tribute.studio.evaluation.trials import Trial
 
 MIT = Licence(spdx="MIT", url="https://opensource.org/license/mit", credit_line="by somebody")
 HANDS = ("noto", "fluent", "openmoji")
+REPORT = Path(__file__).parents[2] / "docs" / "evaluation" / "report.json"
 
 
 def drawn_by(hand: str, concept: int, copy: int) -> np.ndarray:
@@ -149,8 +152,11 @@ def test_trials_ask_for_what_no_caption_holds():
 
 def test_the_page_shows_every_figure_and_escapes_what_it_is_told():
     figures = [measure.Figure("a <b>", 0.5, target=0.6, ceiling=0.9, chance=0.1, note="x & y", parts={"noto": 0.25}), measure.Figure("none", float("nan"))]
-    report = {"model": "<i>", "model_sha256": "0", "snapshot": "1", "works": 2, "seed": 3, "torch": "t", "figures": []}
-    page = html(report, figures, {"sheet": "sheet.png"}, {"sheet": ["<script>"]})
+    report = {
+        "model": "<i>", "model_sha256": "0", "snapshot": "1", "works": 2, "seed": 3, "torch": "t", "figures": [one.document() for one in figures],
+        "sheets": {"sheet": {"file": "sheet.png", "prompts": ["<script>"]}},
+    }  # fmt: skip
+    page = html(report)
     assert "a &lt;b&gt;" in page
     assert "<script>" not in page
     assert "noto: 25.0%" in page
@@ -191,3 +197,46 @@ def test_a_base_hand_is_asked_for_in_words_and_an_adapter_is_worn():
     (in_words,), (worn,) = (ask_for.pair_trials([("fox", style)], labels, 1, 3) for style in ("noto", "twemoji"))
     assert in_words == Trial("狐狸，渐变表情", 3, "", "fox", "noto")
     assert worn == Trial("狐狸", 3, "twemoji", "fox", "twemoji")
+
+
+def times_again(output, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", *map(str, arguments), "--times", "--output", str(output)])
+    return end.value.code
+
+
+@pytest.mark.slow
+def test_the_times_alone_are_measured_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TRIBUTE_HOME", str(tmp_path / "home"))
+    before = json.loads(REPORT.read_text(encoding="utf-8"))
+    for document in before["figures"]:
+        if document["unit"] == "s":
+            document["value"] = -1.0
+    (tmp_path / "report.json").write_text(json.dumps(before), encoding="utf-8")
+    assert times_again(tmp_path) == 0
+    assert "a cold command" in capsys.readouterr().out
+    after = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert [document["name"] for document in after["figures"]] == [document["name"] for document in before["figures"]]
+    assert all(document["value"] > 0 for document in after["figures"] if document["unit"] == "s")
+    assert [one for one in after["figures"] if one["unit"] != "s"] == [one for one in before["figures"] if one["unit"] != "s"]
+    assert after["sheets"] == before["sheets"]
+    assert "a cold command" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"figures": [{}]}', '{"figures": [{"name": "a"}], "sheets": {}}'])
+def test_times_are_written_into_a_whole_report_alone(home, tiny_folder, tmp_path, capsys, damage):
+    output = tmp_path / "report"
+    output.mkdir()
+    assert times_again(output, tiny_folder[0]) == 2
+    assert "measure everything first" in capsys.readouterr().err
+    (output / "report.json").write_text(damage, encoding="utf-8")
+    assert times_again(output, tiny_folder[0]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in output.iterdir()] == ["report.json"]
+
+
+def test_times_are_written_into_no_report_of_other_weights(home, tiny_folder, tmp_path, capsys):
+    (tmp_path / "report.json").write_bytes(REPORT.read_bytes())
+    assert times_again(tmp_path, tiny_folder[0]) == 2
+    assert "of other weights" in capsys.readouterr().err
+    assert (tmp_path / "report.json").read_bytes() == REPORT.read_bytes()

@@ -13,6 +13,7 @@ from tribute.studio.cli.show import Json, print_json, table
 def evaluate(
     model: Annotated[str, typer.Argument(help="`starter`, or the folder of another model of the starter's recipe.")] = "starter",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for report.json, report.html and their sheets.")] = Path("evaluation"),
+    times: Annotated[bool, typer.Option("--times", help="Measure the times alone, on an idle machine, and write them into the report that is there.")] = False,
     part: Annotated[float, typer.Option(help="How much of everything to draw, above 0 and up to 1; less is quicker and coarser.")] = 1.0,
     as_json: Json = False,
 ) -> None:
@@ -20,7 +21,7 @@ def evaluate(
     from tribute.records import InvalidInput
     from tribute.studio.evaluation.figures import Figure
     from tribute.studio.evaluation.report import shown
-    from tribute.studio.evaluation.run import Size, evaluate
+    from tribute.studio.evaluation.run import Size, evaluate, time_again
     from tribute.studio.wiring import open_workshop
 
     if not 0 < part <= 1:
@@ -28,13 +29,13 @@ def evaluate(
     if output.exists() and not output.is_dir():
         raise InvalidInput(f"{output} is not a folder; give one for the report")
     workshop = open_workshop()
-    report = evaluate(workshop, workshop.model(model), output, Size().less(part))
+    measured = workshop.model(model)
+    report = time_again(measured, output) if times else evaluate(workshop, measured, output, Size().less(part))
     if as_json:
         print_json(report)
         return
     rows = []
-    for document in report["figures"]:
-        figure = Figure(**{key: value for key, value in document.items() if key != "met"})
+    for figure in map(Figure.of, report["figures"]):
         mark = {None: "", True: "✓", False: "✗"}[figure.met]
         rows.append((figure.name, shown(figure.value, figure.unit), shown(figure.target, figure.unit), shown(figure.ceiling, figure.unit), mark))
     table(("figure", "value", "target", "ceiling", "met"), rows, str(output / "report.html"))

@@ -48,6 +48,11 @@ class Figure:
     def document(self) -> dict[str, Any]:
         return {**asdict(self), "met": self.met}
 
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Figure:
+        """The figure that a document is of."""
+        return cls(**{key: value for key, value in document.items() if key != "met"})
+
 
 Drawn = Sequence[tuple[Trial, np.ndarray]]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from tribute.records import InvalidInput
+from tribute.store.blobs import write_file
 from tribute.studio.evaluation.figures import Figure
 
 
@@ -30,11 +34,29 @@ def bar(figure: Figure) -> dict[str, Any] | None:
     return {"value": 100 * figure.value / top, **{name: None if mark is None else 100 * mark / top for name, mark in marks.items()}}
 
 
-def html(report: dict[str, Any], found: Sequence[Figure], sheets: dict[str, str], prompts: dict[str, list[str]]) -> str:
+def html(report: Mapping[str, Any]) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((files("tribute.studio") / "templates" / "evaluation.html").read_text(encoding="utf-8"))
     rows = [{"figure": figure, "bar": bar(figure), "shown": {key: shown(getattr(figure, key), figure.unit) for key in ("value", "target", "ceiling", "chance")},
-             "parts": [(name, shown(value, "")) for name, value in figure.parts.items()]} for figure in found]  # fmt: skip
-    return template.render(report=report, rows=rows, sheets=sheets, prompts=prompts)
+             "parts": [(name, shown(value, "")) for name, value in figure.parts.items()]} for figure in map(Figure.of, report["figures"])]  # fmt: skip
+    return template.render(report=report, rows=rows)
+
+
+def write(output: Path, report: Mapping[str, Any]) -> None:
+    """report.json, and the page of it."""
+    output.mkdir(parents=True, exist_ok=True)
+    page = html(report)
+    write_file(output / "report.json", (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode())
+    write_file(output / "report.html", page.encode())
+
+
+def read(output: Path) -> dict[str, Any]:
+    """The report in a folder. Raises InvalidInput."""
+    try:
+        report: dict[str, Any] = json.loads((output / "report.json").read_text(encoding="utf-8"))
+        html(report)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidInput(f"{output / 'report.json'} is no report of `tribute evaluate`; measure everything first") from error
+    return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,14 +23,13 @@ from tribute.diffusion.text import end_states, tokens_of
 from tribute.diffusion.towers import Towers, top_accuracy
 from tribute.diffusion.upscaler import enlarge
 from tribute.records import InvalidInput, Recipe, Style, StyleUse
-from tribute.store.blobs import write_file
 from tribute.store.database import documents
 from tribute.store.schema import styles
 from tribute.studio.evaluation import figures as measure
 from tribute.studio.evaluation import trials as ask_for
 from tribute.studio.evaluation.figures import Drawn, Figure
 from tribute.studio.evaluation.material import Judges, Material, gather, train_judges
-from tribute.studio.evaluation.report import html
+from tribute.studio.evaluation.report import read, write
 from tribute.studio.evaluation.speed import busy, speed_figures
 from tribute.studio.evaluation.trials import Trial
 from tribute.studio.wiring import Workshop
@@ -146,9 +144,9 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     }  # fmt: skip
     report = {
         "model": model.name, "model_sha256": model.sha256, "snapshot": model.snapshot, "torch": torch.__version__, "works": len(material.works),
-        "seed": SEED, "figures": [figure.document() for figure in found],
+        "seed": SEED, "figures": [figure.document() for figure in found], "sheets": save_sheets(output, sheets),
     }  # fmt: skip
-    write(output, report, found, sheets)
+    write(output, report)
     return report
 
 
@@ -225,16 +223,27 @@ def tower_figures(material: Material, model: Model, labels: dict[str, tuple[str,
     return found
 
 
-def write(output: Path, report: dict[str, Any], found: Sequence[Figure], sheets: dict[str, Drawn]) -> None:
+def save_sheets(output: Path, sheets: Mapping[str, Drawn]) -> dict[str, dict[str, Any]]:
+    """At most sixty pictures of each as one file: what it is called, and their prompts."""
     output.mkdir(parents=True, exist_ok=True)
-    files = {}
+    saved = {}
     for title, drawn in sheets.items():
         if not drawn:
             continue
-        every = max(1, len(drawn) // 60)
-        pictures = [resized(picture, SHOWN) for _, picture in drawn[::every]][:60]
-        files[title] = f"{title.replace(', ', '-').replace(' ', '-').lower()}.png"
-        save_sheet(output / files[title], [pictures[at : at + 12] for at in range(0, len(pictures), 12)])
-    prompts = {title: [trial.prompt for trial, _ in sheets[title][:: max(1, len(sheets[title]) // 60)]][:60] for title in files}
-    write_file(output / "report.json", (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode())
-    write_file(output / "report.html", html(report, found, files, prompts).encode())
+        some = drawn[:: max(1, len(drawn) // 60)][:60]
+        pictures = [resized(picture, SHOWN) for _, picture in some]
+        file = f"{title.replace(', ', '-').replace(' ', '-').lower()}.png"
+        save_sheet(output / file, [pictures[at : at + 12] for at in range(0, len(pictures), 12)])
+        saved[title] = {"file": file, "prompts": [trial.prompt for trial, _ in some]}
+    return saved
+
+
+def time_again(model: Model, output: Path) -> dict[str, Any]:
+    """Measures the times alone once more, and writes them into the report in `output`. Raises InvalidInput where that is not of this model."""
+    report = read(output)
+    if report["model_sha256"] != model.sha256:
+        raise InvalidInput(f"the report in {output} is of other weights than model {model.name!r} has; measure everything")
+    timed = {figure.name: figure.document() for figure in speed_figures(busy())}
+    report["figures"] = [timed.get(document["name"], document) for document in report["figures"]]
+    write(output, report)
+    return report
