@@ -76,7 +76,7 @@ steps, and a third where those do too; so does one of the grid of four above, wh
   their bare names.
 - It has learned by heart: two in five of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
   Fluent's, three in four); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0032): of pairs that it has not seen 1 in 150 is a near copy by a seed and none
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0033): of pairs that it has not seen 1 in 150 is a near copy by a seed and none
   without, of bare names 1 and 2 in 100. But what it draws instead is right less often (of bare names 28% by a seed and 33% without, where half were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
   nobody else's: of portraits so asked for 37 in 60 are by a seed, and 33 without. Do not sell copies as new.

@@ -223,7 +223,7 @@ def test_the_times_alone_are_measured_again(tmp_path, monkeypatch, capsys):
     assert "a cold command" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"figures": [{}]}', '{"figures": [{"name": "a"}], "sheets": {}}'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"figures": [{}]}', '{"figures": [{"name": "a"}], "sheets": {}}', '{"figures": [], "works": 1}'])
 def test_times_are_written_into_a_whole_report_alone(home, tiny_folder, tmp_path, capsys, damage):
     output = tmp_path / "report"
     output.mkdir()
@@ -235,8 +235,9 @@ def test_times_are_written_into_a_whole_report_alone(home, tiny_folder, tmp_path
     assert [path.name for path in output.iterdir()] == ["report.json"]
 
 
-def test_times_are_written_into_no_report_of_other_weights(home, tiny_folder, tmp_path, capsys):
-    (tmp_path / "report.json").write_bytes(REPORT.read_bytes())
+@pytest.mark.parametrize("report", [REPORT.read_bytes(), b'{"figures": [], "sheets": {}, "works": 1}'], ids=["others", "nobodys"])
+def test_times_are_written_into_no_report_of_other_weights(home, tiny_folder, tmp_path, capsys, report):
+    (tmp_path / "report.json").write_bytes(report)
     assert times_again(tmp_path, tiny_folder[0]) == 2
     assert "of other weights" in capsys.readouterr().err
-    assert (tmp_path / "report.json").read_bytes() == REPORT.read_bytes()
+    assert (tmp_path / "report.json").read_bytes() == report

@@ -109,7 +109,7 @@ def _told(folder: Path) -> _Told:
         if len(data) > BYTES_MAX:
             raise ValueError(f"it unpacks to more than {BYTES_MAX:,} bytes")
         works = [Work.model_construct(**json.loads(line)) for line in data.splitlines()]
-        pairs = ((said[0], work.style) for work in works if not held_out(work) for said in (work.captions_en, work.captions_zh))
+        pairs = ((captions[0], work.style) for work in works if not held_out(work) for captions in (work.captions_en, work.captions_zh))
         return _Told(frozenset((APART.split(label.casefold())[0].strip(), style) for label, style in pairs), tuple(work.style for work in works))
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"{path} cannot be read: {str(error)[:200]}; take the file away to draw without it") from error

@@ -54,9 +54,11 @@ def write(output: Path, report: Mapping[str, Any]) -> None:
 
 def read(output: Path) -> dict[str, Any]:
     """The report in a folder. Raises InvalidInput."""
+    from jinja2 import TemplateError
+
     try:
         report: dict[str, Any] = json.loads((output / "report.json").read_text(encoding="utf-8"))
         html(report)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, TemplateError) as error:
         raise InvalidInput(f"{output / 'report.json'} is no report of `tribute evaluate`; measure everything first") from error
     return report

@@ -241,7 +241,7 @@ def save_sheets(output: Path, sheets: Mapping[str, Drawn]) -> dict[str, dict[str
 def time_again(model: Model, output: Path) -> dict[str, Any]:
     """Measures the times alone once more, and writes them into the report in `output`. Raises InvalidInput where that is not of this model."""
     report = read(output)
-    if report["model_sha256"] != model.sha256:
+    if report.get("model_sha256") != model.sha256:
         raise InvalidInput(f"the report in {output} is of other weights than model {model.name!r} has; measure everything")
     timed = {figure.name: figure.document() for figure in speed_figures(busy())}
     report["figures"] = [timed.get(document["name"], document) for document in report["figures"]]
