@@ -46,14 +46,13 @@ CC-BY-SA-4.0. Skin-tone variants, flags, keycaps and clock faces are left out. 5
 Text: CLIPTextModel and a 16,000-token byte-level BPE of its own, distilled from Universal Sentence Encoder multilingual v3 (Apache-2.0), so that
 words outside the captions mean something, in English and Chinese; of {words:,} tags and common words of both the vocabulary says by what label they are
 drawn (docs/decisions/0026 and 0027; word lists of wordfreq, CC-BY-SA-4.0). Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
-Muon, after AdamW until step 702 of the run before (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0's
+Muon, after AdamW in earlier runs (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0's
 last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work:
-the denoiser saw {samples:,} pictures in its last run, in bfloat16, mirrored as often
-as not, after {before:,} of seven earlier ones, each begun with the weights before it; styles, student and upscaler went on from those before, and
-openmoji, twemoji and micah once more, in float32 (docs/decisions/0027), openmoji and twemoji twice. The styles of artists who draw portraits alone
-learned works of the commons beside theirs, three draws in ten (docs/decisions/0030).
-Denoiser, student, openmoji and twemoji are the mean of what they learned and what they began with (docs/decisions/0025). The decoder learned on whole
-pictures (docs/decisions/0021) and then half of the time on what the denoiser draws. Resolved settings are in `tribute.json`.
+the denoiser saw {samples:,} pictures in its last run, in bfloat16, one in six of them mirrored, after {before:,} of eight earlier ones, each begun with the
+weights before it; styles, student and upscaler went on from those before. The commonest 300 concepts are drawn eight times as often as others
+(docs/decisions/0034). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten (docs/decisions/0030).
+A quarter of the denoiser and half of the student, openmoji and twemoji is what they began with (docs/decisions/0025 and 0034). The decoder learned on whole
+pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in `tribute.json`.
 
 ## Figures
 
@@ -64,9 +63,9 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor without bfloat16 (64 GFLOP/s in float32). One with bfloat16 (some 400 GFLOP/s) took, by the same command before near
-copies were looked for: 0.21 s a picture, 0.39 the best of four, 0.69 a grid, 1.17 a grid of bests, 0.39 in full, 0.15 for credit, 0.03 for the seal and
-8.3 cold. Where all four tries look like works a picture takes a second four, in eight
+These times are of a processor with AVX-512's bfloat16 (420 GFLOP/s; 184 in float32). One without (64 GFLOP/s in float32) took, by the same command
+and the weights before: 0.44 s a picture, 0.77 the best of four, 2.17 a grid, 3.16 a grid of bests, 1.11 in full, 0.32 for credit, 0.06 for the seal and 13.2
+cold. Where all four tries look like works a picture takes a second four, in eight
 steps, and a third where those do too; so does one of the grid of four above, whose seed draws a near copy.
 
 ## Limits
@@ -93,7 +92,7 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96 + 2950 * 96 + 1000 * 96 + 1800 * 96  # pictures of the runs before this one: docs/decisions/0005 to 0024
+BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96 + 2950 * 96 + 1000 * 96 + 1800 * 96 + 2200 * 96  # pictures of the runs before: docs/decisions/0005 to 0025
 
 
 def figure_row(figure: Figure) -> str:
@@ -105,6 +104,18 @@ def figure_row(figure: Figure) -> str:
 
 def last_line(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text().splitlines()[-1]) if path.is_file() else {}
+
+
+def stages_told(card: Path) -> dict[str, str]:
+    """What the card that is there says of each stage's last run."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in card.read_text(encoding="utf-8").splitlines() if "last loss" in line]
+    return {row[0]: row[-1] for row in cells}
+
+
+def run_of(run: Path, earlier: str | None) -> str:
+    """The last line of a run's log in words, or what was told of it earlier where this machine has not the run."""
+    line = last_line(run / "log.jsonl")
+    return f"{line['step']:,} steps, last loss {line['loss']}" if line else earlier or "its log is not here"
 
 
 def parameters(folder: Path) -> int:
@@ -140,18 +151,14 @@ def main(starter: Path, runs: Path) -> None:
         "student": "student",
     }
     folders = {"autoencoder": "vae", "decoder, further": "vae", "text": "text_encoder", "denoiser": "unet"}
+    earlier = stages_told(starter / "README.md")
     stages = []
     for name, run in logs.items():
-        line = last_line(runs / run / "log.jsonl")
-        stages.append(
-            f"| {name} | {parameters(starter / folders.get(name, name)):,} | `diffusion/recipes.py` | {line.get('step', 0):,} steps, "
-            f"last loss {line.get('loss')} |"
-        )
+        about = f"| {name} | {parameters(starter / folders.get(name, name)):,} | `diffusion/recipes.py` |"
+        stages.append(f"{about} {run_of(runs / run, earlier.get(name))} |")
     for path in sorted((starter / "styles").glob("*.safetensors")):
-        line = last_line(runs / f"style-{path.stem}" / "log.jsonl")
-        stages.append(
-            f"| style {path.stem} | {path.stat().st_size:,} bytes | `diffusion/adapters.py` | {line.get('step', 0)} steps, last loss {line.get('loss')} |"
-        )
+        about = f"| style {path.stem} | {path.stat().st_size:,} bytes | `diffusion/adapters.py` |"
+        stages.append(f"{about} {run_of(runs / f'style-{path.stem}', earlier.get(f'style {path.stem}'))} |")
     report = json.loads((Path("docs") / "evaluation" / "report.json").read_text())
     figures = [figure_row(Figure.of(document)) for document in report["figures"]]
     text = CARD.format(
@@ -164,7 +171,7 @@ def main(starter: Path, runs: Path) -> None:
         stages="\n".join(stages),
         words=len(load_vocabulary(starter / VOCABULARY)),
         before=BEFORE,
-        samples=last_line(runs / "denoiser" / "log.jsonl").get("step", 0) * cited["recipe"]["denoiser"]["schedule"]["batch"],
+        samples=last_line(runs / "denoiser" / "log.jsonl")["step"] * cited["recipe"]["denoiser"]["schedule"]["batch"],
         figures="\n".join(figures),
     )
     (starter / "README.md").write_text(text, encoding="utf-8")

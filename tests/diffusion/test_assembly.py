@@ -6,14 +6,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tribute.diffusion.assembly import adapter, assemble_model
-from tribute.diffusion.recipes import ADAPTER
+from tribute.diffusion.recipes import ADAPTER, LEARNED
 from tribute.diffusion.vocabulary import VOCABULARY, load_vocabulary
 from tribute.records import InvalidInput
 from tribute.studio.wiring import STARTER
 
 
-def test_a_model_is_assembled_halfway_between_what_it_learned_and_what_it_began_with(tmp_path):
-    """The starter stands for what was learned; earlier runs whose denoiser and student are all zeros for what it began with."""
+def test_a_student_is_assembled_halfway_between_what_it_learned_and_what_it_began_with(tmp_path):
+    """The starter stands for what was learned; an earlier run whose student is all zeros for what it began with."""
     runs, start, out = tmp_path / "runs", tmp_path / "start", tmp_path / "out"
     for part, run in (("tokenizer", "text"), ("text_encoder", "text"), ("vae", "autoencoder"), ("unet", "denoiser")):
         shutil.copytree(STARTER / part, runs / run / part)
@@ -25,21 +25,20 @@ def test_a_model_is_assembled_halfway_between_what_it_learned_and_what_it_began_
     shutil.copytree(STARTER / "styles", runs / "style-micah")
     (runs / "style-micah" / "micah.safetensors").rename(runs / "style-micah" / ADAPTER)
     weights, student = "unet/diffusion_pytorch_model.safetensors", f"student/{ADAPTER}"
-    for path, to in ((weights, f"denoiser/{weights}"), (student, student)):
-        (start / to).parent.mkdir(parents=True)
-        save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / path).items()}, start / to)
+    (start / "student").mkdir(parents=True)
+    save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / student).items()}, start / student)
     assemble_model(runs, out, "s" * 64, start, [("flat", "扁平")])
     told = json.loads((out / "tribute.json").read_text(encoding="utf-8"))
     assert told["hands"] == [["flat", "扁平"]]
     assert told["student_steps"] == told["recipe"]["student"]["config"]["taken"]
     assert load_vocabulary(out / VOCABULARY)["puppy"] == "dog face"
-    for path in (weights, student):
+    for path, share in ((weights, 1), (student, 0.5)):  # the denoiser took what it began with back in when it was trained
         learned, shipped = load_file(STARTER / path), load_file(out / path)
         assert learned.keys() == shipped.keys()
-        assert all(torch.equal(shipped[name], learned[name] / 2) for name in learned)
+        assert all(torch.equal(shipped[name], learned[name] * share) for name in learned)
     said, shipped_said = (json.loads((folder / "tribute.json").read_text())["recipe"] for folder in (out, STARTER))
     assert {stage: set(settings) for stage, settings in said.items()} == {stage: set(settings) for stage, settings in shipped_said.items()}
-    assert said["denoiser"]["halfway_to_its_start"] is True
+    assert said["denoiser"]["learned"] == LEARNED
     assert adapter(runs / "style-micah", start) == (STARTER / "styles" / "micah.safetensors").read_bytes()  # it did not begin with any
     save_file({"other": torch.zeros(1)}, start / student)
     with pytest.raises(InvalidInput, match="without --start"):

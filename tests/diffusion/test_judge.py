@@ -39,6 +39,6 @@ def test_clusters_are_found_and_small_ones_drawn_more_often():
     assert len(set(found[:90].tolist())) == len(set(found[90:].tolist())) == 1
     assert found[0] != found[99]
     works = [make_work("ada", "ada", 7) for _ in range(100)]
-    weights = drawing_weights(works, rows, clusters=2)
+    weights = drawing_weights(works, rows, [], clusters=2)
     assert float(weights.mean()) == pytest.approx(1.0)
     assert float(weights[99] / weights[0]) == pytest.approx(3.0)  # the square root of 90 / 10

@@ -1,15 +1,20 @@
 import io
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
 from tests.conftest import flat_art, make_work
 from tribute.diffusion import recipes
 from tribute.diffusion.autoencoder import PatchBasis
-from tribute.diffusion.wording import held_out
+from tribute.diffusion.balance import EVERYDAY, common_concepts
+from tribute.diffusion.wording import held_out, held_out_pair
 from tribute.studio.wiring import STARTER
 
 
@@ -33,7 +38,8 @@ def test_a_style_learns_everyday_things_more_often_and_longer_the_more_things_it
     everyday = make_work("bo-artist", "bo", 0).model_copy(update={"concept": WORKS[0].concept})
     monkeypatch.setattr(recipes, "FEW_CONCEPTS", 0)
     examples, steps = styled(WORKS, [everyday])
-    assert examples.weights_N.tolist() == ([4.0] + [0.5] * (len(WORKS) - 1)) * 2  # each as often mirrored as not
+    count = len(WORKS)
+    assert (examples.weights_N[:count] + examples.weights_N[count:]).tolist() == pytest.approx([8.0] + [1.0] * (count - 1))  # as it is and mirrored
     assert steps == recipes.STYLE_LEAST  # of so few things it would be fewer
     monkeypatch.setattr(recipes, "STYLE_CONCEPTS", 2)
     assert styled(WORKS, [everyday])[1] == recipes.STYLE.steps * len(WORKS) // 2
@@ -48,9 +54,42 @@ def test_a_style_of_few_things_learns_what_its_artist_never_drew_from_the_common
     same = of_the_commons[0].model_copy(update={"concept": WORKS[0].concept})
     examples, _ = styled(WORKS, [same, *others])
     assert len(examples.weights_N) == 2 * (len(WORKS) + len(kept))
-    shares = examples.weights_N[: len(WORKS) + len(kept)] * 2
+    shares = examples.weights_N.view(2, -1).sum(0)  # as they are and mirrored
     assert shares[len(WORKS) :].sum().item() == pytest.approx(recipes.KEPT)
     assert shares[: len(WORKS)].sum().item() == pytest.approx(1 - recipes.KEPT)
+
+
+def test_a_thing_that_a_pair_is_held_out_of_is_as_everyday_as_without(tmp_path, monkeypatch):
+    """Which things are common is counted among all works, not among those that are learned."""
+    name = next(name for name in (f"thing-{at}" for at in range(300)) if held_out_pair(name, "ada") and not held_out_pair(name, "bo"))
+    drawn_by = (("ada", name, 0), ("bo", name, 1), ("bo", "owl", 2))
+    works = [make_work(f"{style}-artist", style, seed).model_copy(update={"concept": concept}) for style, concept, seed in drawn_by]
+    assert [held_out(work) for work in works] == [True, False, False]
+    written = io.BytesIO()
+    Image.fromarray(flat_art(128, 1)).save(written, "PNG")
+    monkeypatch.setattr(recipes, "common_concepts", partial(common_concepts, count=1))
+    monkeypatch.setattr(recipes, "features", lambda pictures: SimpleNamespace(pooled_NF=torch.eye(len(pictures))))
+    tokenizer = CLIPTokenizer.from_pretrained(STARTER / "tokenizer")
+    examples = recipes.cached_examples(tmp_path, works, lambda _: written.getvalue(), STARTER, tokenizer, {})
+    twice, once = examples.weights_N[:2].tolist()
+    assert twice == pytest.approx(EVERYDAY * once)
+
+
+@pytest.mark.parametrize("widened", [False, True])
+def test_a_denoiser_takes_a_part_of_what_it_began_with_back_in_unless_it_was_widened(tmp_path, monkeypatch, widened):
+    learned = UNet2DConditionModel.from_pretrained(STARTER / "unet")
+    began = {name: torch.zeros_like(value) for name, value in learned.state_dict().items()}
+    if widened:
+        began["conv_in.weight"] = began["conv_in.weight"][:, :32].contiguous()
+    (tmp_path / "start" / "denoiser" / "unet").mkdir(parents=True)
+    save_file(began, tmp_path / "start" / "denoiser" / "unet" / "diffusion_pytorch_model.safetensors")
+    monkeypatch.setattr(recipes, "cached_examples", lambda *_: None)
+    monkeypatch.setattr(recipes, "train_denoiser", lambda *_: learned)
+    before = {name: value.clone() for name, value in learned.state_dict().items()}
+    recipes.denoiser(tmp_path / "run", [], lambda _: b"", parts=STARTER, hands={}, start=tmp_path / "start")
+    left = recipes.weights_of(tmp_path / "run" / "unet")
+    share = 1.0 if widened else recipes.LEARNED
+    assert all(torch.allclose(left[name], share * value, rtol=0.01) for name, value in before.items())
 
 
 def test_works_are_learned_mirrored_too_but_for_those_that_tell_sides():
@@ -60,7 +99,7 @@ def test_works_are_learned_mirrored_too_but_for_those_that_tell_sides():
     pictures = np.stack([flat_art(128, 1), flat_art(128, 2)])
     pictures[:, :, :40] = 255  # so that no side is like the other
     made = recipes.build_examples(works, pictures, {}, basis, tokenizer, 0, 0, torch.tensor([3.0, 1.0]))
-    assert made.weights_N.tolist() == [1.5, 1.0, 1.5]
+    assert made.weights_N.tolist() == pytest.approx([2.5, 1.0, 0.5])  # one draw in six
     assert made.captions[2] == made.captions[0] != made.captions[1]
     drawn = basis.decode(made.latents_NCHW)
     assert torch.allclose(drawn[2], drawn[0].flip(2), atol=0.2)

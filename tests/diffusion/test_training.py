@@ -1,5 +1,6 @@
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from tests.conftest import flat_art
 from tribute.diffusion.autoencoder import AutoencoderConfig, build_autoencoder, principal_components, psnr_db, train_decoder
 from tribute.diffusion.denoiser import SHIFT, build_scheduler, redraw, shifted_betas
-from tribute.diffusion.training import Muon, Optimiser, Schedule, train
+from tribute.diffusion.training import Muon, Optimiser, Schedule, compiled, train
 from tribute.records import InvalidInput
 
 
@@ -50,6 +51,25 @@ def test_a_killed_run_resumes_to_the_very_same_weights(tmp_path, muon):
     resumed = fit(tmp_path / "killed", 60, muon=muon)
     assert torch.equal(whole.weight, resumed.weight)
     assert (tmp_path / "killed" / "config.json").exists()
+
+
+def test_nothing_is_compiled_unasked_or_without_a_compiler(monkeypatch):
+    layer, schedule = nn.Linear(2, 2), Schedule(steps=1, batch=1, learning_rate=0.1, compiled=True)
+    assert compiled(layer, replace(schedule, compiled=False)) is layer
+    monkeypatch.setenv("PATH", "")
+    assert compiled(layer, schedule) is layer
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_what_is_compiled_learns_the_same():
+    plain = nn.Sequential(nn.Conv2d(2, 4, 3), nn.SiLU(), nn.GroupNorm(2, 4))
+    fast = compiled(plain, Schedule(steps=1, batch=1, learning_rate=0.1, compiled=True))
+    assert fast is not plain
+    seen = torch.randn(3, 2, 8, 8)
+    gradients = [torch.autograd.grad(module(seen).square().sum(), list(plain.parameters())) for module in (plain, fast)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -38,7 +38,6 @@ def test_what_is_assembled_holds_the_adapters_that_its_collection_cites(laid_out
     """Micah's is halfway to another one here, so it is none that the store held already."""
     workshop, runs = laid_out
     start, out = tmp_path / "start", tmp_path / "out"
-    shutil.copytree(runs / "denoiser", start / "denoiser")
     shutil.copytree(runs / "style-fun-emoji", start / "style-micah")
     before = (runs / "style-micah" / recipes.ADAPTER).read_bytes()
     run_stage(workshop, recipes, "assemble", runs, (), out, start)
@@ -56,7 +55,7 @@ def test_an_adapter_whose_artist_no_longer_consents_is_not_assembled(laid_out, t
     assert {path.stem for path in (tmp_path / "out" / "styles").iterdir()} == set(STYLES) - {"micah"}
 
 
-def test_earlier_runs_without_a_denoiser_are_told_before_anything_is_written(laid_out, tmp_path):
+def test_earlier_runs_without_adapters_are_told_before_anything_is_written(laid_out, tmp_path):
     workshop, runs = laid_out
     with pytest.raises(InvalidInput, match="--start is the runs folder"):
         run_stage(workshop, recipes, "assemble", runs, (), tmp_path / "out", tmp_path / "nothing")

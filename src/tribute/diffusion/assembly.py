@@ -1,4 +1,4 @@
-"""One model of what the stages of a run learned: a stock diffusers folder, by itself or halfway back to what the run began with."""
+"""One model of what the stages of a run learned: a stock diffusers folder, its adapters as they were learned or halfway back to what they began with."""
 
 from __future__ import annotations
 
@@ -11,48 +11,34 @@ from typing import Any
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save
-from torch import Tensor
 from transformers import CLIPTextModel
 
 from tribute.diffusion import recipes
 from tribute.diffusion.adapters import StyleConfig
 from tribute.diffusion.autoencoder import AutoencoderConfig
 from tribute.diffusion.denoiser import DenoiserConfig, build_scheduler
-from tribute.diffusion.recipes import ADAPTER, LIKENESS, weights_of
+from tribute.diffusion.recipes import ADAPTER, LIKENESS
 from tribute.diffusion.student import StudentConfig
 from tribute.diffusion.text import TextConfig
 from tribute.diffusion.towers import Towers, TowersConfig
+from tribute.diffusion.training import mean_of
 from tribute.diffusion.upscaler import Upscaler, UpscalerConfig
 from tribute.diffusion.vocabulary import VOCABULARY, VocabularyConfig
-from tribute.records import InvalidInput
-
-
-def halfway(learned: dict[str, Tensor], earlier: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The mean of weights and of those they began with, which knows more than either (Wortsman et al. 2022, docs/decisions/0025).
-
-    Raises InvalidInput where they have not the same tensors.
-    """
-    if {name: value.shape for name, value in learned.items()} != {name: value.shape for name, value in earlier.items()}:
-        raise InvalidInput("the earlier weights have other tensors than these, which did not begin with them; assemble without --start")
-    return {name: ((value.float() + earlier[name].float()) / 2).to(value.dtype) for name, value in learned.items()}
 
 
 def adapter(run: Path, start: Path | None) -> bytes:
     """A run's adapter as it is shipped, halfway to `start`'s of the same name where that has one."""
     path = run / ADAPTER
     earlier = start / run.name / ADAPTER if start else None
-    return save(halfway(load_file(path), load_file(earlier)), {"format": "pt"}) if earlier and earlier.exists() else path.read_bytes()
+    return save(mean_of(load_file(path), load_file(earlier)), {"format": "pt"}) if earlier and earlier.exists() else path.read_bytes()
 
 
 def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = None, hands: Sequence[tuple[str, str]] = ()) -> None:
     """Writes the stages' results as one stock diffusers folder in bfloat16 that cites its snapshot.
 
-    `start`: the earlier runs that the denoiser, its student and styles began with and are taken halfway back to. `hands`: words, English and
-    Chinese, for those that the base draws nearly everything in.
+    `start`: the earlier runs that the student and styles began with and are taken halfway back to. `hands`: words, English and Chinese, for those
+    that the base draws nearly everything in.
     """
-    denoiser = UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet")
-    if start:
-        denoiser.load_state_dict(halfway(denoiser.state_dict(), weights_of(start / "denoiser" / "unet")))
     student_data = adapter(runs / "student", start) if (runs / "student" / ADAPTER).exists() else None
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(runs / "text" / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
@@ -61,7 +47,7 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
     CLIPTextModel.from_pretrained(runs / "text" / "text_encoder").bfloat16().save_pretrained(out / "text_encoder")
     finished = runs / "decoder" / "vae"
     AutoencoderKL.from_pretrained(finished if finished.exists() else runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")
-    denoiser.bfloat16().save_pretrained(out / "unet")
+    UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet").bfloat16().save_pretrained(out / "unet")
     build_scheduler().save_pretrained(out / "scheduler")
     shutil.copyfile(runs / "parts" / "basis.safetensors", out / "basis.safetensors")
     if (runs / "upscaler" / "upscaler").exists():
@@ -96,7 +82,7 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         },
         "text": {"schedule": asdict(recipes.TEXT), "config": asdict(TextConfig())},
         "vocabulary": {"config": asdict(VocabularyConfig())},
-        "denoiser": {"schedule": asdict(recipes.DENOISER), "config": asdict(DenoiserConfig()), "halfway_to_its_start": start is not None},
+        "denoiser": {"schedule": asdict(recipes.DENOISER), "config": asdict(DenoiserConfig()), "learned": recipes.LEARNED},
         "style": {"schedule": asdict(recipes.STYLE), **recipes.style_sizes(), "config": asdict(StyleConfig())},
         "upscaler": {"schedule": asdict(recipes.UPSCALER), "config": asdict(UpscalerConfig())},
         "towers": {"schedule": asdict(recipes.TOWERS), "config": asdict(TowersConfig())},

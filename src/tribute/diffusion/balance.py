@@ -46,9 +46,10 @@ def everyday_weights(works: Sequence[Work], everyday: Collection[str]) -> Tensor
     return torch.tensor([EVERYDAY if work.concept in wanted else 1.0 for work in works])
 
 
-def drawing_weights(works: Sequence[Work], features_NF: Tensor, clusters: int = CLUSTERS) -> Tensor:
-    """weights_N of works whose pictures have these features; their mean is 1."""
+def drawing_weights(works: Sequence[Work], features_NF: Tensor, everyday: Collection[str], clusters: int = CLUSTERS) -> Tensor:
+    """weights_N of works whose pictures have these features; their mean is 1. `everyday`: the commonest concepts of all works, counted before any is
+    held out; else what a pair is held out of counts as rare."""
     cluster_N = cluster(features_NF, min(clusters, len(works)))
     size_N = torch.bincount(cluster_N)[cluster_N].float()
-    weights_N = everyday_weights(works, common_concepts(works)) / size_N.sqrt()
+    weights_N = everyday_weights(works, everyday) / size_N.sqrt()
     return weights_N / weights_N.mean()

@@ -20,7 +20,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from tribute.diffusion.training import Schedule, start_from, train
+from tribute.diffusion.training import Schedule, compiled, start_from, train
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,10 @@ def train_denoiser(
         start_from(denoiser, start)
     scheduler = build_scheduler()
     parameters = dict(denoiser.named_parameters())
+    fast = compiled(denoiser, schedule)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
-        return v_loss(denoiser, examples, encode, scheduler, schedule.batch, config, empty_ids_T, generator)
+        return v_loss(fast, examples, encode, scheduler, schedule.batch, config, empty_ids_T, generator)
 
     train(run, parameters, loss_at, schedule, config=config, sheet=lambda step: sheet(denoiser, step))
     return denoiser.eval()

@@ -31,7 +31,7 @@ from tribute.diffusion.loading import in_peft_names
 from tribute.diffusion.student import StudentConfig, train_student
 from tribute.diffusion.text import TextConfig, end_states, teacher, tokens_of, train_text_encoder
 from tribute.diffusion.towers import TowersConfig, train_towers
-from tribute.diffusion.training import Schedule
+from tribute.diffusion.training import Schedule, mean_of
 from tribute.diffusion.upscaler import UpscalerConfig, train_upscaler
 from tribute.diffusion.vocabulary import VOCABULARY, VocabularyConfig, common_words, meanings, save_vocabulary
 from tribute.diffusion.wording import captions, held_out, mirrorable, tinted
@@ -42,6 +42,7 @@ ADAPTER = "pytorch_lora_weights.safetensors"
 SIDE = 128  # pixels that the starter learns and draws
 RECOLOUR_SEED = 0  # which copies are made: the same ones run after run, so that what no caption holds stays so
 RECOLOURED = 0.2  # how often a recoloured copy is drawn, to once for its work
+MIRRORED = 0.2  # how often a work is drawn mirrored, to once as it is
 Read = Callable[[str], bytes]  # picture hash -> PNG bytes
 Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and Chinese
 
@@ -54,14 +55,15 @@ FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` f
 UPSCALER = Schedule(steps=2000, batch=24, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(
-    steps=2200, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=9, muon=True, bfloat16=True
+    steps=2600, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=650, seed=10, muon=True, bfloat16=True, compiled=True
 )  # a seed a run: one that goes on from the last run sees other noise
-STYLE = Schedule(steps=800, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, muon=True, bfloat16=True)
+LEARNED = 0.75  # the part of what a run learned in the denoiser that it leaves, the rest of what it began with: docs/decisions/0025 and 0034
+STYLE = Schedule(steps=800, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, seed=41, muon=True, bfloat16=True)
 STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under STYLE_LEAST
 STYLE_LEAST = 300
 FEW_CONCEPTS = 100  # an artist who draws fewer things is learned with works of the commons beside theirs, of things that they never drew,
 KEPT = 0.3  # so often
-STUDENT = Schedule(steps=200, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, bfloat16=True)
+STUDENT = Schedule(steps=200, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, seed=3, bfloat16=True)
 TOWERS = Schedule(steps=1600, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
@@ -236,7 +238,7 @@ def build_examples(
     weights_N: Tensor | None = None, name_hand: bool = True,
 ) -> Examples:  # fmt: skip
     """Latents with their captions; `variants` recoloured copies, drawn less often, of each work that has one main colour; and all of them mirrored,
-    as often as not, where their captions allow it.
+    one in six of their draws, where their captions allow it.
 
     A style is trained without `name_hand`: one that is worn is not named to the model when it draws either.
     """
@@ -260,13 +262,13 @@ def build_examples(
     rows = [[row_of[said] for said in row] for row in texts]
     mirrored = [at for at, mirror in enumerate(both_ways) if mirror]
     weights_M = torch.tensor(weights)
-    weights_M[mirrored] /= 2
+    weights_M[mirrored] /= 1 + MIRRORED
     ways = (everything, everything[mirrored][:, :, ::-1])
     return Examples(
         latents_NCHW=torch.cat([basis.encode_pictures(way_NHWC) for way_NHWC in ways if len(way_NHWC)]),
         captions=rows + [rows[at] for at in mirrored],
         token_ids=tokens_of(tokenizer, unique),
-        weights_N=torch.cat([weights_M, weights_M[mirrored]]),
+        weights_N=torch.cat([weights_M, MIRRORED * weights_M[mirrored]]),
     )
 
 
@@ -279,7 +281,7 @@ def cached_examples(run: Path, works: Sequence[Work], read: Read, parts: Path, t
         return Examples(stored["latents"], json.loads((run / "captions.json").read_text()), stored["ids"], stored["weights"])
     trained, _ = split(works)
     pictures_NHWC = load_pictures(trained, read)
-    weights_N = drawing_weights(trained, features(pictures_NHWC).pooled_NF)
+    weights_N = drawing_weights(trained, features(pictures_NHWC).pooled_NF, common_concepts(works))
     given = PatchBasis.load(parts / "basis.safetensors")
     examples = build_examples(trained, pictures_NHWC, hands, given, tokenizer, variants=1, seed=RECOLOUR_SEED, weights_N=weights_N)
     (run / "captions.json").write_text(json.dumps(examples.captions))
@@ -288,7 +290,8 @@ def cached_examples(run: Path, works: Sequence[Work], read: Read, parts: Path, t
 
 
 def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands, start: Path | None = None) -> None:
-    """`parts` holds basis.safetensors, tokenizer/ and text_encoder/; its sheets are drawn through the bare components."""
+    """`parts` holds basis.safetensors, tokenizer/ and text_encoder/; its sheets are drawn through the bare components. `start`: earlier runs whose weights
+    it begins with and is taken back to by a part."""
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
     examples = cached_examples(run, works, read, parts, tokenizer, hands)
@@ -298,6 +301,9 @@ def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands
 
     begin = weights_of(start / "denoiser" / "unet") if start else None
     model = train_denoiser(run, examples, encode, tokens_of(tokenizer, [""])[0], DENOISER, DenoiserConfig(), sheet, begin)
+    learned = model.state_dict()
+    if begin and all(begin[name].shape == value.shape for name, value in learned.items()):  # a model that was widened has no mean with what it was
+        model.load_state_dict(mean_of(learned, begin, LEARNED))
     model.save_pretrained(run / "unet")
 
 

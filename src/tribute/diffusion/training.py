@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +46,7 @@ class Schedule:
     seed: int = 0
     muon: bool = False  # for hidden matrices: a quarter more time a step, and worth it once the model learns rare things by heart
     bfloat16: bool = False  # multiply in bfloat16 where the processor has the instructions; weights and sums stay float32
+    compiled: bool = False  # by torch.compile where there is a C++ compiler: two minutes once, then a third less time a step (docs/decisions/0034)
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step in [0, steps)."""
@@ -56,6 +58,11 @@ class Schedule:
 def multiplies_in_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 itself; where it does not, bfloat16 is slower than float32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def compiled(module: nn.Module, schedule: Schedule) -> Callable[..., Any]:
+    """`module`, compiled where its schedule says so and the machine can."""
+    return torch.compile(module, dynamic=False) if schedule.compiled and shutil.which("g++") else module
 
 
 def generator_at(seed: int, step: int) -> torch.Generator:
@@ -214,6 +221,16 @@ def start_from(module: nn.Module, weights: dict[str, Tensor]) -> None:
         if given.shape != value.shape and value.dim() > 1:
             value[: given.shape[0], given.shape[1] :] = 0.0
         value[inside] = given.to(value.dtype)
+
+
+def mean_of(learned: dict[str, Tensor], earlier: dict[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
+    """The mean of weights, `share` of it, and of those they began with, which knows more than either (Wortsman et al. 2022, docs/decisions/0025).
+
+    Raises InvalidInput where they have not the same tensors.
+    """
+    if {name: value.shape for name, value in learned.items()} != {name: value.shape for name, value in earlier.items()}:
+        raise InvalidInput("the earlier weights have other tensors than these, which did not begin with them; go on without --start")
+    return {name: (share * value.float() + (1 - share) * earlier[name].float()).to(value.dtype) for name, value in learned.items()}
 
 
 def _progress(steps: Iterable[int], total: int, start: int, title: str) -> Any:

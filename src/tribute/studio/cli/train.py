@@ -21,7 +21,7 @@ def train(
         Path | None,
         typer.Option(
             help="Earlier runs whose weights `basis`, `autoencoder`, `upscaler`, `denoiser`, `style` and `student` begin with; "
-            "`assemble` takes the last three halfway back to them."
+            "`denoiser` takes a quarter of them back in, `assemble` the last two halfway back to them."
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where `assemble` writes the model.")] = Path("runs/starter"),
