@@ -70,15 +70,15 @@ steps, and a third where those do too; so does one of the grid of four above, wh
 
 ## Limits
 
-- It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, bears, buses, bicycles, rockets, fish, umbrellas, faces.
-  Most of its 1,500 concepts cannot be told. The judge names three in ten of the commonest right in a hand that was asked for, and as many of
+- It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, sunflowers, buses, guitars, rockets, fish, umbrellas, faces.
+  Most of its 1,500 concepts cannot be told. The judge names nearly four in ten of the commonest right in a hand that was asked for, and as many of
   their bare names.
-- It has learned by heart: two in five of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
-  Fluent's, three in four); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0033): of pairs that it has not seen 1 in 150 is a near copy by a seed and none
-  without, of bare names 1 and 2 in 100. But what it draws instead is right less often (of bare names 28% by a seed and 33% without, where half were),
+- It has learned by heart: nearly half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
+  Fluent's, four in five); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0033): of 150 pairs that it has not seen none is a near copy by a seed and none
+  without, of bare names 3 and 2 in 100. But what it draws instead is right less often (of bare names 36% by a seed and 43% without, where half were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
-  nobody else's: of portraits so asked for 37 in 60 are by a seed, and 33 without. Do not sell copies as new.
+  nobody else's: of portraits so asked for 34 in 60 are by a seed, and 32 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
   cannot be told by theirs.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
