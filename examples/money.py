@@ -25,7 +25,7 @@ from tribute.studio.statements import as_html
 from tribute.studio.wiring import STARTER, Settings, Workshop, open_workshop
 
 OUT = Path(__file__).parents[1] / "docs" / "money"
-PROMPT, STYLES = "a happy person with brown hair", (StyleUse(name="micah", weight=0.8), StyleUse(name="openmoji", weight=0.6))
+PROMPT, STYLES = "an umbrella", (StyleUse(name="micah", weight=0.8), StyleUse(name="openmoji", weight=0.6))
 
 
 def coalitions(workshop: Workshop, picture: Picture) -> list[tuple[str, float]]:

@@ -2,7 +2,7 @@
 
 python -m examples.screenshots docs/studio [--home HOME]      HOME: a data folder with the works' pictures, which are then shown too
 
-Starts the studio with accounts on a fresh data folder, draws, keeps, publishes and settles with the starter model, and looks at each page in Chromium.
+Needs a font with Chinese (Debian: fonts-noto-cjk). Starts the studio with accounts on a fresh data folder, draws, keeps, publishes and settles with the starter model, and looks at each page in Chromium.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tribute.studio.wiring import Settings, open_workshop
 
 PASSWORD = secrets.token_hex(8)
 PROMPTS = (
-    ("an umbrella <style:openmoji:0.7> <style:twemoji:0.5>", 11), ("cat face <style:twemoji:0.7>", 3), ("蓝色的心 <style:twemoji:0.7>", 5),
+    ("an umbrella <style:openmoji:0.7> <style:twemoji:0.5>", 11), ("a guitar <style:twemoji:0.7>", 3), ("向日葵 <style:twemoji:0.7>", 5),
     ("a red umbrella", 8), ("portrait of a person with brown hair <style:micah:0.9>", 4), ("a yellow star <style:openmoji:0.5>", 6),
 )  # fmt: skip
 
