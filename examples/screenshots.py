@@ -2,7 +2,8 @@
 
 python -m examples.screenshots docs/studio [--home HOME]      HOME: a data folder with the works' pictures, which are then shown too
 
-Needs a font with Chinese (Debian: fonts-noto-cjk). Starts the studio with accounts on a fresh data folder, draws, keeps, publishes and settles with the starter model, and looks at each page in Chromium.
+Needs a font with Chinese (Debian: fonts-noto-cjk). Starts the studio with accounts on a fresh data folder, draws, keeps, publishes and settles with the
+starter model, and looks at each page in Chromium.
 """
 
 from __future__ import annotations
