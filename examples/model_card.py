@@ -65,8 +65,9 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 
 These times are of a processor with AVX-512's bfloat16 (420 GFLOP/s; 184 in float32). One without (64 GFLOP/s in float32) took, by the same command
 and the weights before: 0.44 s a picture, 0.77 the best of four, 2.17 a grid, 3.16 a grid of bests, 1.11 in full, 0.32 for credit, 0.06 for the seal and 13.2
-cold. Where all four tries look like works a picture takes a second four, in eight
-steps, and a third where those do too; so does one of the grid of four above, whose seed draws a near copy.
+cold. What is timed, a red apple, the model knows by heart: by each of those seeds it looks like a work, so four others are drawn in its place, and
+where no seed is given a second four, in eight steps (of the grid for three in four). A picture that looks like none takes less (0.14 s by
+`python -m bench.credit cost`, docs/credit.md); one whose second four look like works too takes a third.
 
 ## Limits
 

@@ -144,7 +144,7 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: 
         if not (runs / needed).exists():
             raise InvalidInput(f"{runs / needed} is not there yet; train {needed.partition('/')[0]} first")
     if start and not any(start.glob(f"*/{recipes.ADAPTER}")):
-        raise InvalidInput(f"{start} holds no adapters; --start is the runs folder that {runs} began with")
+        raise InvalidInput(f"{start} holds no adapters; --start is the runs folder that {runs} began with, or leave it out")
     base = pinned(runs / "denoiser")
     with workshop.database.reading() as connection:
         consenting = [name for name in STYLES if allows(in_force(connection, SOURCES[name].artist.id), "style")]
