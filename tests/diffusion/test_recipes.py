@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -20,13 +21,13 @@ from tribute.studio.wiring import STARTER
 
 @pytest.fixture
 def styled(tmp_path, monkeypatch):
-    """What `recipes.style` hands to training, with the starter's own parts: of works and of those of the commons, the examples and the steps."""
-    monkeypatch.setattr(recipes, "train_style", lambda run, model, examples, encode, empty, schedule, *_: (examples, schedule.steps))
+    """What `recipes.style` hands to training, with the starter's own parts: of works and of those of the commons, the examples and the schedule."""
+    monkeypatch.setattr(recipes, "train_style", lambda run, model, examples, encode, empty, schedule, *_: (examples, schedule))
     written = io.BytesIO()
     Image.fromarray(flat_art(128, 1)).save(written, "PNG")
 
-    def style(works, commons):
-        return recipes.style(tmp_path, works, lambda _: written.getvalue(), parts=STARTER, base=STARTER, hands={}, commons=commons)
+    def style(works, commons, changes=None):
+        return recipes.style(tmp_path, works, lambda _: written.getvalue(), parts=STARTER, base=STARTER, hands={}, commons=commons, changes=changes)
 
     return style
 
@@ -37,12 +38,13 @@ WORKS = [work for work in (make_work("ada-artist", "ada", seed) for seed in rang
 def test_a_style_learns_everyday_things_more_often_and_longer_the_more_things_it_draws(styled, monkeypatch):
     everyday = make_work("bo-artist", "bo", 0).model_copy(update={"concept": WORKS[0].concept})
     monkeypatch.setattr(recipes, "FEW_CONCEPTS", 0)
-    examples, steps = styled(WORKS, [everyday])
+    examples, schedule = styled(WORKS, [everyday])
     count = len(WORKS)
     assert (examples.weights_N[:count] + examples.weights_N[count:]).tolist() == pytest.approx([8.0] + [1.0] * (count - 1))  # as it is and mirrored
-    assert steps == recipes.STYLE_LEAST  # of so few things it would be fewer
+    assert schedule == replace(recipes.STYLE, steps=recipes.STYLE_LEAST)  # of so few things it would be fewer
     monkeypatch.setattr(recipes, "STYLE_CONCEPTS", 2)
-    assert styled(WORKS, [everyday])[1] == recipes.STYLE.steps * len(WORKS) // 2
+    assert styled(WORKS, [everyday])[1].steps == recipes.STYLE.steps * len(WORKS) // 2
+    assert styled(WORKS, [everyday], {"steps": 7, "seed": 3})[1] == replace(recipes.STYLE, steps=7, seed=3)
 
 
 def test_a_style_of_few_things_learns_what_its_artist_never_drew_from_the_commons(styled):

@@ -170,6 +170,9 @@ BAD = [
     (("collection", "build", "laion"), "there is starter"),
     (("collection", "import", "/nowhere.csv", "--style", "x"), "give a CSV or JSONL"),
     (("train", "everything"), "no recipe named"),
+    (("train", "towers", "--steps", "9"), "towers takes no --steps"),
+    (("train", "student", "--steps", "0"), "--steps"),
+    (("train", "unpack", "--start", "."), "no model that"),
     (("studio", "--port", "99999"), "out of range"),
     (("paint", "a"), ""),
 ]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,18 +21,37 @@ from tribute.studio.wiring import STARTER, Settings, open_workshop
 def laid_out(tmp_path):
     """A workshop that holds the starter's collection, and runs of all that is assembled."""
     workshop, runs = open_workshop(Settings(home=tmp_path / "home")), tmp_path / "runs"
-    for part, run in (("tokenizer", "text"), ("text_encoder", "text"), ("vae", "autoencoder"), ("unet", "denoiser")):
-        shutil.copytree(STARTER / part, runs / run / part)
-    (runs / "parts").mkdir()
-    shutil.copyfile(STARTER / "basis.safetensors", runs / "parts" / "basis.safetensors")
-    collection = json.loads((STARTER / "collection.json").read_text())
-    for style in collection["styles"]:
-        run = runs / f"style-{style['name']}"
-        run.mkdir()
-        shutil.copyfile(STARTER / "styles" / f"{style['name']}.safetensors", run / recipes.ADAPTER)
-        (run / "snapshot.txt").write_text(style["snapshot"])
-    (runs / "denoiser" / "snapshot.txt").write_text(collection["styles"][0]["base_snapshot"])
+    run_stage(workshop, recipes, "unpack", runs, (), tmp_path / "out")
     return workshop, runs
+
+
+def test_a_model_that_is_unpacked_and_assembled_is_the_same_one(laid_out, tmp_path):
+    """All that training made of it, and what it says of how."""
+    workshop, runs = laid_out
+    out = tmp_path / "out"
+    run_stage(workshop, recipes, "assemble", runs, (), out)
+    made, shipped = ({path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()} for folder in (out, STARTER))
+    assert made.keys() == shipped.keys() - {Path("README.md")}
+    told = {name for name in made if name.name == "config.json"}  # of diffusers' parts: they say where they were loaded from
+    assert [name for name in made.keys() - told if made[name].read_bytes() != shipped[name].read_bytes()] == []
+
+
+def test_a_model_is_unpacked_into_a_new_folder_or_not_at_all(tmp_path):
+    workshop, runs, model = open_workshop(Settings(home=tmp_path / "home"), starter=None), tmp_path / "runs", tmp_path / "model"
+    runs.mkdir()
+    (runs / "log.jsonl").touch()
+    with pytest.raises(InvalidInput, match="a new folder"):
+        run_stage(workshop, recipes, "unpack", runs, (), tmp_path / "out")
+    (runs / "log.jsonl").unlink()
+    shutil.copytree(STARTER, model)
+    collection = json.loads((model / "collection.json").read_text())
+    collection["styles"].pop()
+    for broken, text in (("collection.json", json.dumps(collection)), ("tribute.json", "[]"), ("tribute.json", "{")):
+        (model / broken).write_text(text)
+        with pytest.raises(InvalidInput, match="no model that `tribute train assemble` wrote"):
+            run_stage(workshop, recipes, "unpack", runs, (), tmp_path / "out", model)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "model", "runs"]
+        assert not any(runs.iterdir())
 
 
 def test_what_is_assembled_holds_the_adapters_that_its_collection_cites(laid_out, tmp_path):

@@ -1,4 +1,7 @@
-"""One model of what the stages of a run learned: a stock diffusers folder, its adapters as they were learned or halfway back to what they began with."""
+"""One model of what the stages of a run learned: a stock diffusers folder, its adapters as they were learned or halfway back to what they began with.
+
+And back: the parts of a model laid out as the runs that made them, for a round that goes on from it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,43 @@ from tribute.diffusion.recipes import ADAPTER, LIKENESS
 from tribute.diffusion.student import StudentConfig
 from tribute.diffusion.text import TextConfig
 from tribute.diffusion.towers import Towers, TowersConfig
-from tribute.diffusion.training import mean_of
+from tribute.diffusion.training import SETTINGS, Schedule, mean_of
 from tribute.diffusion.upscaler import Upscaler, UpscalerConfig
 from tribute.diffusion.vocabulary import VOCABULARY, VocabularyConfig
+
+PARTS = {  # of a model's folder -> where its runs hold them
+    "text_encoder": ("text/text_encoder", "parts/text_encoder"),
+    "tokenizer": ("text/tokenizer", "parts/tokenizer"),
+    "vae": ("autoencoder/vae",),
+    "unet": ("denoiser/unet",),
+    "upscaler": ("upscaler/upscaler",),
+    "towers": ("towers/towers",),
+    "student": ("student",),
+    "basis.safetensors": ("parts/basis.safetensors",),
+    LIKENESS: (f"likeness/{LIKENESS}",),
+    VOCABULARY: (f"vocabulary/{VOCABULARY}",),
+}
+
+
+def unpack_model(model: Path, runs: Path) -> None:
+    """Lays out what `assemble_model` wrote to `model` in the folder `runs`, each run with the schedule that the model tells of it."""
+    recipe = json.loads((model / "tribute.json").read_text(encoding="utf-8"))["recipe"]
+    places = [(model / part, runs / place) for part, several in PARTS.items() for place in several if (model / part).exists()]
+    places += [(path, runs / f"style-{path.stem}" / ADAPTER) for path in sorted((model / "styles").glob("*.safetensors"))]
+    for source, place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, place)
+    schedules = {"denoiser": recipe["denoiser"]["schedule"], "student": recipe["student"]["schedule"]}
+    for run in sorted(runs.iterdir()):
+        schedule = schedules.get(run.name) or recipe["style"].get("schedules", {}).get(run.name.removeprefix("style-"))
+        if schedule:
+            (run / SETTINGS).write_text(json.dumps({"schedule": schedule}, indent=2) + "\n", encoding="utf-8")
+
+
+def schedule_of(run: Path, otherwise: Schedule) -> Any:
+    """What a run was trained with, or `otherwise` where it does not say."""
+    path = run / SETTINGS
+    return json.loads(path.read_text(encoding="utf-8"))["schedule"] if path.exists() else asdict(otherwise)
 
 
 def adapter(run: Path, start: Path | None) -> bytes:
@@ -73,6 +110,7 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         "vae": ["diffusers", "AutoencoderKL"],
     }
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    styles = {run.name.removeprefix("style-"): schedule_of(run, recipes.STYLE) for run in sorted(runs.glob("style-*")) if (run / ADAPTER).exists()}
     recipe = {
         "autoencoder": {
             "decoder": asdict(recipes.DECODER),
@@ -82,11 +120,11 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         },
         "text": {"schedule": asdict(recipes.TEXT), "config": asdict(TextConfig())},
         "vocabulary": {"config": asdict(VocabularyConfig())},
-        "denoiser": {"schedule": asdict(recipes.DENOISER), "config": asdict(DenoiserConfig()), "learned": recipes.LEARNED},
-        "style": {"schedule": asdict(recipes.STYLE), **recipes.style_sizes(), "config": asdict(StyleConfig())},
+        "denoiser": {"schedule": schedule_of(runs / "denoiser", recipes.DENOISER), "config": asdict(DenoiserConfig()), "learned": recipes.LEARNED},
+        "style": {"schedules": styles, **recipes.style_sizes(), "config": asdict(StyleConfig())},
         "upscaler": {"schedule": asdict(recipes.UPSCALER), "config": asdict(UpscalerConfig())},
         "towers": {"schedule": asdict(recipes.TOWERS), "config": asdict(TowersConfig())},
-        "student": {"schedule": asdict(recipes.STUDENT), "config": asdict(StudentConfig())},
+        "student": {"schedule": schedule_of(runs / "student", recipes.STUDENT), "config": asdict(StudentConfig())},
     }
     told = {"snapshot": snapshot, "hands": hands, "student_steps": StudentConfig().taken, "recipe": recipe}
     (out / "tribute.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

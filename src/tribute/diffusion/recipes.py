@@ -8,10 +8,11 @@ Every stage resumes where it stopped; `assembly.py` makes one model of their res
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ RECOLOUR_SEED = 0  # which copies are made: the same ones run after run, so that
 RECOLOURED = 0.2  # how often a recoloured copy is drawn, to once for its work
 MIRRORED = 0.2  # how often a work is drawn mirrored, to once as it is
 Read = Callable[[str], bytes]  # picture hash -> PNG bytes
+Changes = Mapping[str, Any]  # of a schedule, by name, for one run: its steps, its seed
 Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and Chinese
 
 BASIS_PICTURES = 3000
@@ -55,7 +57,7 @@ FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` f
 UPSCALER = Schedule(steps=2000, batch=24, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(
-    steps=2600, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=650, seed=10, muon=True, bfloat16=True, compiled=True
+    steps=1200, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=11, muon=True, bfloat16=True, compiled=True
 )  # a seed a run: one that goes on from the last run sees other noise
 LEARNED = 0.75  # the part of what a run learned in the denoiser that it leaves, the rest of what it began with: docs/decisions/0025 and 0034
 STYLE = Schedule(steps=800, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, seed=41, muon=True, bfloat16=True)
@@ -289,9 +291,11 @@ def cached_examples(run: Path, works: Sequence[Work], read: Read, parts: Path, t
     return examples
 
 
-def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands, start: Path | None = None) -> None:
+def denoiser(
+    run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands, start: Path | None = None, changes: Changes | None = None
+) -> None:  # fmt: skip
     """`parts` holds basis.safetensors, tokenizer/ and text_encoder/; its sheets are drawn through the bare components. `start`: earlier runs whose weights
-    it begins with and is taken back to by a part."""
+    it begins with and is taken back to by a part. `changes`: of DENOISER, for this run."""
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
     examples = cached_examples(run, works, read, parts, tokenizer, hands)
@@ -300,7 +304,7 @@ def denoiser(run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands
         save_samples(run / f"sheet-{step:06d}.png", model, given.decode, tokenizer, encode, SHEET_PROMPTS)
 
     begin = weights_of(start / "denoiser" / "unet") if start else None
-    model = train_denoiser(run, examples, encode, tokens_of(tokenizer, [""])[0], DENOISER, DenoiserConfig(), sheet, begin)
+    model = train_denoiser(run, examples, encode, tokens_of(tokenizer, [""])[0], replace(DENOISER, **(changes or {})), DenoiserConfig(), sheet, begin)
     learned = model.state_dict()
     if begin and all(begin[name].shape == value.shape for name, value in learned.items()):  # a model that was widened has no mean with what it was
         model.load_state_dict(mean_of(learned, begin, LEARNED))
@@ -313,13 +317,14 @@ def style_sizes() -> dict[str, float]:
 
 
 def style(
-    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands, commons: Sequence[Work] = (), start: Path | None = None
+    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands, commons: Sequence[Work] = (), start: Path | None = None,
+    changes: Changes | None = None,
 ) -> Path:  # fmt: skip
     """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file.
 
     `commons`: the base's works, whose commonest concepts are drawn more often here too, and which a style of few things (portraits, say) learns again
     beside its own: worn on anything else it made the ruins of a portrait (prior preservation, Ruiz et al. 2023, arXiv:2208.12242). `start`: an
-    earlier adapter to go on from.
+    earlier adapter to go on from. `changes`: of STYLE, and of how long so many concepts take, for this run.
     """
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
@@ -334,20 +339,21 @@ def style(
         trained = [*trained, *others]
     examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, 0, STYLE.seed, weights_N, name_hand=False)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
-    schedule = replace(STYLE, steps=max(STYLE_LEAST, STYLE.steps * len(drawn) // STYLE_CONCEPTS))
+    schedule = replace(replace(STYLE, steps=max(STYLE_LEAST, STYLE.steps * len(drawn) // STYLE_CONCEPTS)), **(changes or {}))
     return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start)
 
 
 def student(
-    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, styles: dict[str, Path], hands: Hands, start: Path | None = None
+    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, styles: dict[str, Path], hands: Hands, start: Path | None = None,
+    changes: Changes | None = None,
 ) -> Path:  # fmt: skip
-    """The few-step student of the base in `base`, taught with and without the adapters `styles`; returns its safetensors file."""
+    """The few-step student of the base in `base`, taught with and without the adapters `styles`; returns its safetensors file. `changes`: of STUDENT."""
     tokenizer, encode = frozen_text(parts)
     examples = cached_examples(base, works, read, parts, tokenizer, hands)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
     for name, path in styles.items():
         model.load_lora_adapter(in_peft_names(load_file(path)), prefix="unet", adapter_name=name)
-    return train_student(run, model, list(styles), examples, encode, tokens_of(tokenizer, [""])[0], STUDENT, StudentConfig(), start)
+    return train_student(run, model, list(styles), examples, encode, tokens_of(tokenizer, [""])[0], replace(STUDENT, **(changes or {})), StudentConfig(), start)
 
 
 @torch.no_grad()

@@ -27,6 +27,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tribute.records import InvalidInput
 
+SETTINGS = "config.json"  # of a run: what it is trained with
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -250,13 +252,13 @@ def train(
 ) -> dict[str, Any]:
     """Minimises `loss_at(step, generator)` over `parameters`, in the folder `run`; leaves the averaged weights in place.
 
-    Writes config.json, log.jsonl (step, loss, pictures/s), checkpoint.safetensors and whatever `sheet(step)` draws with the
+    Writes SETTINGS, log.jsonl (step, loss, pictures/s), checkpoint.safetensors and whatever `sheet(step)` draws with the
     averaged weights. Calling it again on the same folder goes on where it stopped. Returns the last log line.
     """
     run.mkdir(parents=True, exist_ok=True)
     narrow = schedule.bfloat16 and multiplies_in_bfloat16()
     resolved = {"schedule": asdict(schedule), "recipe": asdict(config), "torch": torch.__version__, "multiplied in": "bfloat16" if narrow else "float32"}
-    (run / "config.json").write_text(json.dumps(resolved, indent=2, default=str) + "\n", encoding="utf-8")
+    (run / SETTINGS).write_text(json.dumps(resolved, indent=2, default=str) + "\n", encoding="utf-8")
     optimiser = Optimiser(parameters, schedule)
     average = Average(parameters, schedule.ema_half_life)
     start = _restore(run, parameters, average, optimiser)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from tribute.records import InvalidInput, Snapshot, Style, Unknown, Work, sha256
 from tribute.store.database import documents, get
 from tribute.store.schema import snapshots
 from tribute.store.schema import works as works_table
-from tribute.studio.wiring import Workshop
+from tribute.studio.wiring import STARTER, Workshop
 
 HANDS = {name: (source.hand_en, source.hand_zh) for name, source in SOURCES.items()}
 
@@ -57,12 +59,21 @@ def pinned(run: Path) -> str:
         raise InvalidInput(f"{run} does not say what it was trained on; train it again") from error
 
 
-def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: tuple[str, ...], output: Path, start: Path | None = None) -> None:
-    """Runs a recipe, or for `assemble` writes the model with its adapters, collection and terms to `output`."""
+def run_stage(
+    workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: tuple[str, ...], output: Path, start: Path | None = None,
+    changes: Mapping[str, int] | None = None,
+) -> None:  # fmt: skip
+    """Runs a recipe; for `assemble` writes the model with its adapters, collection and terms to `output`; for `unpack` lays such a model out in `runs`.
+
+    `changes`: of the schedule of the denoiser, a style or the student.
+    """
 
     def earlier(run: str) -> Path | None:
         return start / run / recipes.ADAPTER if start else None
 
+    if stage == "unpack":
+        unpack(start or STARTER, runs)
+        return
     parts = runs / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     if stage == "assemble":
@@ -76,9 +87,8 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
                 raise Unknown.of("style", name, STYLES)
             snapshot, works = allowed(workshop, name)
             pin(runs / f"style-{name}", snapshot)
-            path = recipes.style(
-                runs / f"style-{name}", works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, commons=commons, start=earlier(f"style-{name}")
-            )
+            begun, run = earlier(f"style-{name}"), runs / f"style-{name}"
+            path = recipes.style(run, works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, commons=commons, start=begun, changes=changes)
             add_style(workshop, name, snapshot.hash, pinned(base), path.read_bytes())
         return
     if stage == "likeness":
@@ -104,7 +114,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         base = runs / "denoiser"
         adapters = {name: runs / f"style-{name}" / recipes.ADAPTER for name in STYLES}
         there = {name: path for name, path in adapters.items() if path.exists()}
-        recipes.student(runs / "student", works, read, parts=parts, base=base, styles=there, hands=HANDS, start=earlier("student"))
+        recipes.student(runs / "student", works, read, parts=parts, base=base, styles=there, hands=HANDS, start=earlier("student"), changes=changes)
     elif stage == "vocabulary":
         recipes.vocabulary(runs / "vocabulary", works, read)
     elif stage == "text":
@@ -112,7 +122,7 @@ def run_stage(workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: 
         for name in ("tokenizer", "text_encoder"):
             shutil.copytree(runs / "text" / name, parts / name, dirs_exist_ok=True)
     else:
-        recipes.denoiser(runs / "denoiser", works, read, parts=parts, hands=HANDS, start=start)
+        recipes.denoiser(runs / "denoiser", works, read, parts=parts, hands=HANDS, start=start, changes=changes)
 
 
 def take_fingerprints(path: Path, recipes: Any, works: Sequence[Work], read: Callable[[str], bytes]) -> None:
@@ -134,6 +144,32 @@ def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, 
     with workshop.database.writing() as connection:
         put_style(connection, style)
     return style
+
+
+def unpack(model: Path, runs: Path) -> None:
+    """Lays out a model that `assemble` wrote as the runs of a round that goes on from it, in a new folder. Raises InvalidInput."""
+    from tribute.diffusion.assembly import unpack_model
+
+    if runs.exists() and (not runs.is_dir() or any(runs.iterdir())):
+        raise InvalidInput(f"{runs} is there already; unpack into a new folder")
+    runs.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=runs.parent, prefix=f".{runs.name}.") as beside:
+        laid_out = Path(beside) / runs.name
+        try:
+            unpack_model(model, laid_out)
+            collection = json.loads((model / "collection.json").read_text(encoding="utf-8"))
+            trained_on = {f"style-{style['name']}": style["snapshot"] for style in collection["styles"]}
+            trained_on["denoiser"] = json.loads((model / "tribute.json").read_text(encoding="utf-8"))["snapshot"]
+            for run in laid_out.iterdir():
+                if run.name.startswith("style-") or run.name == "denoiser":
+                    (run / "snapshot.txt").write_text(trained_on[run.name] + "\n")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInput(f"{model} is no model that `tribute train assemble` wrote ({error}); --start is the folder of one") from error
+        if (model / FINGERPRINTS).exists():
+            shutil.copyfile(model / FINGERPRINTS, laid_out / "likeness" / FINGERPRINTS)
+        if runs.exists():
+            runs.rmdir()
+        laid_out.rename(runs)
 
 
 def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: Path | None) -> None:
