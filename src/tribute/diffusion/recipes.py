@@ -57,7 +57,7 @@ FINISHED_UP_TO = 200  # of a thousand training steps: the noise that `decoder` f
 UPSCALER = Schedule(steps=2000, batch=24, learning_rate=1e-3, warmup=50, decay=0.7, ema_half_life=50, sheet_every=500, weight_decay=0.0, bfloat16=True)
 TEXT = Schedule(steps=1600, batch=192, learning_rate=8e-4, warmup=100, decay=0.5, ema_half_life=50)
 DENOISER = Schedule(
-    steps=1200, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=600, seed=11, muon=True, bfloat16=True, compiled=True
+    steps=2600, batch=96, learning_rate=6e-4, warmup=50, decay=0.75, ema_half_life=80, sheet_every=650, seed=10, muon=True, bfloat16=True, compiled=True
 )  # a seed a run: one that goes on from the last run sees other noise
 LEARNED = 0.75  # the part of what a run learned in the denoiser that it leaves, the rest of what it began with: docs/decisions/0025 and 0034
 STYLE = Schedule(steps=800, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, ema_half_life=10, sheet_every=1000, seed=41, muon=True, bfloat16=True)
