@@ -48,9 +48,9 @@ words outside the captions mean something, in English and Chinese; of {words:,} 
 drawn (docs/decisions/0026 and 0027; word lists of wordfreq, CC-BY-SA-4.0). Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
 Muon, after AdamW in earlier runs (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0's
 last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work:
-the denoiser saw {samples:,} pictures in its last run, in bfloat16, one in six of them mirrored, after {before:,} of eight earlier ones, each begun with the
+the denoiser saw {samples:,} pictures in its last run, one in six of them mirrored, after {before:,} of nine earlier ones, each begun with the
 weights before it; styles, student and upscaler went on from those before. The commonest 300 concepts are drawn eight times as often as others
-(docs/decisions/0034). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten (docs/decisions/0030).
+(docs/decisions/0034, and 0035 for the last run). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten (docs/decisions/0030).
 A quarter of the denoiser and half of the student, openmoji and twemoji is what they began with (docs/decisions/0025 and 0034). The decoder learned on whole
 pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in `tribute.json`.
 
@@ -93,7 +93,7 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96 + 2950 * 96 + 1000 * 96 + 1800 * 96 + 2200 * 96  # pictures of the runs before: docs/decisions/0005 to 0025
+BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96 + 2950 * 96 + 1000 * 96 + 1800 * 96 + 2200 * 96 + 2600 * 96  # pictures of the runs before: docs/decisions/0005 to 0034
 
 
 def figure_row(figure: Figure) -> str:

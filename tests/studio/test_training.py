@@ -96,7 +96,7 @@ def test_a_style_learns_again_only_what_the_base_learned_and_may_still_learn(lai
     stand_in = SimpleNamespace(ADAPTER=recipes.ADAPTER, style=style)
     run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
     (works, before) = given[0]
-    base = (runs / "denoiser" / "snapshot.txt").read_text()
+    base = (runs / "denoiser" / "snapshot.txt").read_text().strip()
     with workshop.database.writing() as connection:
         listed = get(connection, snapshots, Snapshot, base, "snapshot").works
         record_consent(connection, Consent(artist_id=SOURCES["noto"].artist.id, use="train_base", allowed=False, since=utc_now(), basis="asked"))
