@@ -50,7 +50,8 @@ Muon, after AdamW in earlier runs (docs/decisions/0022 to 0025). Towers: heads o
 last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work:
 the denoiser saw {samples:,} pictures in its last run, one in six of them mirrored, after {before:,} of nine earlier ones, each begun with the
 weights before it; styles, student and upscaler went on from those before. The commonest 300 concepts are drawn eight times as often as others
-(docs/decisions/0034, and 0035 for the last run). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten (docs/decisions/0030).
+(docs/decisions/0034 and 0035). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten
+(docs/decisions/0030).
 A quarter of the denoiser and half of the student, openmoji and twemoji is what they began with (docs/decisions/0025 and 0034). The decoder learned on whole
 pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in `tribute.json`.
 
@@ -63,23 +64,23 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor with AVX-512's bfloat16 (420 GFLOP/s; 184 in float32). One without (64 GFLOP/s in float32) took, by the same command
-and the weights before: 0.44 s a picture, 0.77 the best of four, 2.17 a grid, 3.16 a grid of bests, 1.11 in full, 0.32 for credit, 0.06 for the seal and 13.2
-cold. What is timed, a red apple, the model knows by heart: by each of those seeds it looks like a work, so four others are drawn in its place, and
-where no seed is given a second four, in eight steps (of the grid for three in four). A picture that looks like none takes less (0.14 s by
+These times are of a processor without bfloat16 (AVX2; 117 GFLOP/s in float32). One with AVX-512's (420 GFLOP/s; 184 in float32) took, by the same
+command and the weights before: 0.36 s a picture, 0.62 the best of four, 1.23 a grid, 1.92 a grid of bests, 0.34 in full, 0.07 for credit, 0.03 for the
+seal and 5.7 cold. What is timed, a red apple, the model knows by heart: where a seed's picture looks like a work, four others are drawn in its place,
+and where no seed is given and all four do, a second four, in eight steps. A picture that looks like none takes less (0.14 s there, by
 `python -m bench.credit cost`, docs/credit.md); one whose second four look like works too takes a third.
 
 ## Limits
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, sunflowers, buses, guitars, rockets, fish, umbrellas, faces.
-  Most of its 1,500 concepts cannot be told. The judge names nearly four in ten of the commonest right in a hand that was asked for, and as many of
-  their bare names.
-- It has learned by heart: nearly half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
-  Fluent's, four in five); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0033): of 150 pairs that it has not seen none is a near copy by a seed and none
-  without, of bare names 3 and 2 in 100. But what it draws instead is right less often (of bare names 36% by a seed and 43% without, where half were),
+  Most of its 1,500 concepts cannot be told. The judge names four in ten of the commonest right in a hand that was asked for, and three in ten of
+  their bare names by a seed (36% where none is given).
+- It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
+  Fluent's, five in six); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0033): of 150 pairs that it has not seen two are near copies by a seed and one
+  without, of bare names 4 and 3 in 100. But what it draws instead is right less often (of bare names 30% by a seed and 36% without, where half were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
-  nobody else's: of portraits so asked for 34 in 60 are by a seed, and 32 without. Do not sell copies as new.
+  nobody else's: of portraits so asked for 35 in 60 are by a seed, and 31 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
   cannot be told by theirs.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
@@ -93,7 +94,8 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-BEFORE = 120_000 + 1620 * 96 + 1900 * 64 + 4400 * 96 + 2950 * 96 + 1000 * 96 + 1800 * 96 + 2200 * 96 + 2600 * 96  # pictures of the runs before: docs/decisions/0005 to 0034
+# Pictures of the runs before: docs/decisions/0005 to 0034.
+BEFORE = 120_000 + 1900 * 64 + (1620 + 4400 + 2950 + 1000 + 1800 + 2200 + 2600) * 96
 
 
 def figure_row(figure: Figure) -> str:
