@@ -1,11 +1,10 @@
 import json
-import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tribute.diffusion.assembly import adapter, assemble_model
+from tribute.diffusion.assembly import adapter, assemble_model, unpack_model
 from tribute.diffusion.recipes import ADAPTER, LEARNED
 from tribute.diffusion.vocabulary import VOCABULARY, load_vocabulary
 from tribute.records import InvalidInput
@@ -15,15 +14,7 @@ from tribute.studio.wiring import STARTER
 def test_a_student_is_assembled_halfway_between_what_it_learned_and_what_it_began_with(tmp_path):
     """The starter stands for what was learned; an earlier run whose student is all zeros for what it began with."""
     runs, start, out = tmp_path / "runs", tmp_path / "start", tmp_path / "out"
-    for part, run in (("tokenizer", "text"), ("text_encoder", "text"), ("vae", "autoencoder"), ("unet", "denoiser")):
-        shutil.copytree(STARTER / part, runs / run / part)
-    shutil.copytree(STARTER / "student", runs / "student")
-    (runs / "parts").mkdir()
-    shutil.copyfile(STARTER / "basis.safetensors", runs / "parts" / "basis.safetensors")
-    (runs / "vocabulary").mkdir()
-    shutil.copyfile(STARTER / VOCABULARY, runs / "vocabulary" / VOCABULARY)
-    shutil.copytree(STARTER / "styles", runs / "style-micah")
-    (runs / "style-micah" / "micah.safetensors").rename(runs / "style-micah" / ADAPTER)
+    unpack_model(STARTER, runs)
     weights, student = "unet/diffusion_pytorch_model.safetensors", f"student/{ADAPTER}"
     (start / "student").mkdir(parents=True)
     save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / student).items()}, start / student)

@@ -163,10 +163,10 @@ def unpack(model: Path, runs: Path) -> None:
             for run in laid_out.iterdir():
                 if run.name.startswith("style-") or run.name == "denoiser":
                     (run / "snapshot.txt").write_text(trained_on[run.name] + "\n")
+            if (model / FINGERPRINTS).exists():
+                shutil.copyfile(model / FINGERPRINTS, laid_out / "likeness" / FINGERPRINTS)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(f"{model} is no model that `tribute train assemble` wrote ({error}); --start is the folder of one") from error
-        if (model / FINGERPRINTS).exists():
-            shutil.copyfile(model / FINGERPRINTS, laid_out / "likeness" / FINGERPRINTS)
         if runs.exists():
             runs.rmdir()
         laid_out.rename(runs)
