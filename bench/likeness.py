@@ -37,6 +37,7 @@ CHANGES = {
     "cropped by 6% a side": lambda picture: ImageOps.crop(picture, 8),
     "brighter by a third": lambda picture: ImageEnhance.Brightness(picture).enhance(1.33),
     "turned by 5°": lambda picture: picture.rotate(5, Image.Resampling.BICUBIC, fillcolor="white"),
+    "a ninth smaller, off its place": lambda picture: ImageOps.expand(picture.resize((114, 114)), (12, 2, 2, 12), "white"),
     "mirrored": ImageOps.mirror,
     "grey": lambda picture: picture.convert("L").convert("RGB"),
 }

@@ -1,11 +1,11 @@
 """Near copies: does a picture return a work that the model learned from?
 
 A work and a picture are compared by two normalised descriptors, colours at 16×16 and the strength of edges at 24×24, the mean of
-both cosines; of the picture, 27 small shifts and zooms are tried, so that a work cropped, moved or re-saved is still found. The
+both cosines, the picture laid upon the work (`alignment`), so that a work cropped, moved, turned or re-saved is still found. The
 threshold lies between known strangers (the nearest work by another artist) and known copies (a work re-encoded, halved, cropped,
-darkened, bleached or moved); `tribute evaluate` measures both again and prints them.
+darkened, bleached, moved, or laid askew); `tribute evaluate` measures both again and prints them.
 
-Axes: N works, D descriptor, V variants, H height, W width, C channel; pictures are uint8 RGB.
+Axes: N works, D descriptor, H height, W width, C channel; pictures are uint8 RGB.
 """
 
 from __future__ import annotations
@@ -16,41 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-THRESHOLD = 0.90  # of the similarity, in [-1, 1]; see docs/decisions/0007
-SIDE = 128
-ZOOMS, SHIFTS = (0.94, 1.0, 1.06), (-3, 0, 3)
+THRESHOLD = 0.92  # of the similarity, in [-1, 1]; see docs/decisions/0007 and 0036
 CUTS = (0.0, 0.06, 0.12)
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    centred: np.ndarray = values.astype(np.float32).ravel() - values.mean()
-    unit: np.ndarray = centred / (np.linalg.norm(centred) + 1e-3)
-    return unit
 
 
 def descriptor(picture_HWC: np.ndarray) -> np.ndarray:
     """descriptor_D whose dot product with another's is their similarity."""
-    picture = Image.fromarray(picture_HWC)
-    colours = np.asarray(picture.resize((16, 16), Image.Resampling.BOX), np.float32)
-    grey = np.asarray(picture.convert("L").resize((64, 64), Image.Resampling.BOX), np.float32)
-    edges = Image.fromarray(np.hypot(*np.gradient(grey)).astype(np.float32)).resize((24, 24), Image.Resampling.BOX)
-    both: np.ndarray = np.concatenate([_unit(colours), _unit(np.asarray(edges))]) / np.sqrt(2)
-    return both
+    from tribute.provenance.alignment import as_seen, descriptors
 
-
-def variants(picture_HWC: np.ndarray) -> np.ndarray:
-    """descriptors_VD of the picture slightly zoomed and moved."""
-    picture = Image.fromarray(picture_HWC).resize((SIDE, SIDE), Image.Resampling.BOX)
-    ground = tuple(int(value) for value in np.asarray(picture)[0, 0])
-    made = []
-    for zoom in ZOOMS:
-        edge = SIDE * (1 - zoom) / 2
-        for right in SHIFTS:
-            for down in SHIFTS:
-                matrix = (zoom, 0, edge + right, 0, zoom, edge + down)
-                moved = picture.transform((SIDE, SIDE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=ground)
-                made.append(descriptor(np.asarray(moved)))
-    return np.stack(made)
+    made: np.ndarray = descriptors(as_seen(picture_HWC))[0].numpy()
+    return made
 
 
 def looks(picture_HWC: np.ndarray) -> list[np.ndarray]:
@@ -86,8 +61,11 @@ class CopyIndex:
 
     def similarities(self, picture_HWC: np.ndarray) -> np.ndarray:
         """similarity_N of a picture to each work."""
-        best: np.ndarray = (variants(picture_HWC) @ self.descriptors_ND.T).max(0)
-        return best
+        import torch
+
+        from tribute.provenance.alignment import similarities
+
+        return similarities(picture_HWC, torch.from_numpy(self.descriptors_ND), lambda seen_VD: seen_VD)
 
     def nearest(self, picture_HWC: np.ndarray) -> Nearest:
         similarity_N = self.similarities(picture_HWC)

@@ -1,10 +1,10 @@
 """Works as fingerprints of 64 bytes, so that a near copy of one is told without the works' pictures.
 
 A fingerprint is a work's descriptor (`copies`) in its leading principal components, four bits each, in steps that are the best for a
-normal variable (Max 1960, "Quantizing for minimum distortion", table II: sixteen levels). A picture is compared in full numbers, in the
-same shifts and zooms as there. How often that finds a changed work, and how like strangers are: `python bench/likeness.py`.
+normal variable (Max 1960, "Quantizing for minimum distortion", table II: sixteen levels). A picture is compared in full numbers, laid
+upon the works as there. How often that finds a changed work, and how like strangers are: `python bench/likeness.py`.
 
-Axes: N works, D descriptor, K components, P pairs of components, V variants, H height, W width, C channel; pictures are uint8 RGB.
+Axes: N works, D descriptor, K components, P pairs of components, V poses, H height, W width, C channel; pictures are uint8 RGB.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tribute.provenance.copies import looks, variants
+from tribute.provenance.copies import looks
 from tribute.records import Unreadable
 
 FINGERPRINTS = "fingerprints.safetensors"
 COMPONENTS = 128
 DESCRIPTOR = 16 * 16 * 3 + 24 * 24  # numbers of one
 STEP = 0.3352  # of a component's deviation
-ALIKE = 0.915  # similarity from which a drawn picture may be a near copy: docs/decisions/0028 and 0031
+ALIKE = 0.94  # similarity from which a drawn picture may be a near copy: docs/decisions/0028 and 0036
 SURE = 0.96  # similarity from which any picture is taken for a copy: bench/likeness.py, docs/studio.md
 
 
@@ -50,11 +50,16 @@ class Fingerprints:
 
     def similarities(self, picture_HWC: np.ndarray) -> np.ndarray:
         """similarity_N in [-1, 1] of a picture to each work."""
-        import torch  # whose threads draw: another library's would be in their way for a tenth of a second after
+        import torch
 
-        seen_VK = _unit((torch.from_numpy(variants(picture_HWC)).float() @ torch.from_numpy(self.directions_DK)).numpy())
-        best: np.ndarray = (torch.from_numpy(self.vectors_NK) @ torch.from_numpy(seen_VK).T).amax(1).numpy()
-        return best
+        from tribute.provenance.alignment import similarities
+
+        directions_DK = torch.from_numpy(self.directions_DK)
+
+        def components(seen_VD: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.normalize(seen_VD @ directions_DK, dim=1, eps=1e-6)
+
+        return similarities(picture_HWC, torch.from_numpy(self.vectors_NK), components)
 
     def is_copy(self, picture_HWC: np.ndarray) -> bool:
         """Whether a picture may be a near copy of a work; it is said of nearly all that are, and of some that are not quite."""
