@@ -48,12 +48,12 @@ words outside the captions mean something, in English and Chinese; of {words:,} 
 drawn (docs/decisions/0026 and 0027; word lists of wordfreq, CC-BY-SA-4.0). Denoiser: v-prediction, zero terminal signal, times shifted towards noise, DDIM;
 Muon, after AdamW in earlier runs (docs/decisions/0022 to 0025). Towers: heads on that text encoder and on EfficientNet-Lite0's
 last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work:
-the denoiser saw {samples:,} pictures in its last run, one in six of them mirrored, after {before:,} of nine earlier ones, each begun with the
+the denoiser saw {samples:,} pictures in its last run, one in six of them mirrored, after {before:,} of ten earlier ones, each begun with the
 weights before it; styles, student and upscaler went on from those before. The commonest 300 concepts are drawn eight times as often as others
-(docs/decisions/0034 and 0035). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten
+(docs/decisions/0034 to 0036). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten
 (docs/decisions/0030).
-A quarter of the denoiser and half of the student, openmoji and twemoji is what they began with (docs/decisions/0025 and 0034). The decoder learned on whole
-pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in `tribute.json`.
+A quarter of the denoiser is what it began with (docs/decisions/0025 and 0034). The decoder learned on whole pictures (docs/decisions/0021) and
+then half of the time on what an earlier denoiser draws. Resolved settings are in `tribute.json`.
 
 ## Figures
 
@@ -64,23 +64,23 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor without bfloat16 (AVX2; 117 GFLOP/s in float32). One with AVX-512's (420 GFLOP/s; 184 in float32) took, by the same
-command and the weights before: 0.36 s a picture, 0.62 the best of four, 1.23 a grid, 1.92 a grid of bests, 0.34 in full, 0.07 for credit, 0.03 for the
-seal and 5.7 cold. What is timed, a red apple, the model knows by heart: where a seed's picture looks like a work, four others are drawn in its place,
-and where no seed is given and all four do, a second four, in eight steps. A picture that looks like none takes less (0.14 s there, by
-`python -m bench.credit cost`, docs/credit.md); one whose second four look like works too takes a third.
+These times are of a processor with AMX (1,600 GFLOP/s in bfloat16, 276 in float32). One with neither bfloat16 nor AVX-512 (117 GFLOP/s in float32) took,
+by the same command and the weights before: 0.88 s a picture, 1.30 the best of four, 2.54 a grid, 4.53 a grid of bests, 0.78 in full, 0.20 for credit, 0.04
+for the seal and 10.4 cold. What is timed, a red apple, the model knows by heart: where a seed's picture looks like a work, four others are drawn in its
+place and, where all of those do too, a second four, in eight steps, and a third, which is why one by a seed takes three times the best of four. A picture
+that looks like none takes less (0.14 s with AVX-512's bfloat16, by `python -m bench.credit cost`, docs/credit.md).
 
 ## Limits
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, sunflowers, buses, guitars, rockets, fish, umbrellas, faces.
-  Most of its 1,500 concepts cannot be told. The judge names four in ten of the commonest right in a hand that was asked for, and three in ten of
-  their bare names by a seed (36% where none is given).
+  Most of its 1,500 concepts cannot be told. The judge names between four and five in ten of the commonest right in a hand that was asked for, and three
+  in ten of their bare names by a seed (41% where none is given); of pairs that it has not seen one in eight.
 - It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
   Fluent's, five in six); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0033): of 150 pairs that it has not seen two are near copies by a seed and one
-  without, of bare names 4 and 3 in 100. But what it draws instead is right less often (of bare names 30% by a seed and 36% without, where half were),
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0036): of 150 pairs that it has not seen one is a near copy by a seed and one
+  without, of bare names 4 and 2 in 100. But what it draws instead is right less often (of bare names 33% by a seed and 41% without, where half were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
-  nobody else's: of portraits so asked for 35 in 60 are by a seed, and 31 without. Do not sell copies as new.
+  nobody else's: of portraits so asked for 26 in 60 are by a seed, and 22 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
   cannot be told by theirs.
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
@@ -94,8 +94,8 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-# Pictures of the runs before: docs/decisions/0005 to 0034.
-BEFORE = 120_000 + 1900 * 64 + (1620 + 4400 + 2950 + 1000 + 1800 + 2200 + 2600) * 96
+# Pictures of the runs before: docs/decisions/0005 to 0035.
+BEFORE = 120_000 + 1900 * 64 + (1620 + 4400 + 2950 + 1000 + 1800 + 2200 + 2600 + 1200) * 96
 
 
 def figure_row(figure: Figure) -> str:
