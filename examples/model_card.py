@@ -76,7 +76,7 @@ that looks like none takes less (0.14 s with AVX-512's bfloat16, by `python -m b
   Most of its 1,500 concepts cannot be told. The judge names between four and five in ten of the commonest right in a hand that was asked for, and three
   in ten of their bare names by a seed (41% where none is given); of pairs that it has not seen one in eight.
 - It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
-  Fluent's, five in six); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
+  Fluent's, six in seven); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
   fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0036): of 150 pairs that it has not seen one is a near copy by a seed and one
   without, of bare names 4 and 2 in 100. But what it draws instead is right less often (of bare names 33% by a seed and 41% without, where half were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of

@@ -3,9 +3,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import flat_art
-from tests.provenance.test_copies import ATTACKS
+from tests.provenance.test_copies import ATTACKS, laid_askew
 from tribute.provenance.copies import CopyIndex, descriptor
-from tribute.provenance.fingerprints import FINGERPRINTS, Fingerprints, build_fingerprints, fingerprints_of
+from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, Fingerprints, build_fingerprints, fingerprints_of
 from tribute.records import Unreadable
 
 WORKS = [flat_art(seed=seed, side=128) for seed in range(200)]
@@ -22,6 +22,13 @@ def test_a_copy_is_told_whatever_was_done_to_it(known, attack):
         changed = attack(WORKS[at])
         assert known.is_copy(changed)
         assert known.similarities(changed).argmax() == at
+
+
+def test_a_copy_that_is_smaller_turned_and_off_its_place_is_nearly_always_told(known):
+    rows = range(0, len(WORKS), 20)
+    alike = [known.similarities(laid_askew(WORKS[at])) for at in rows]
+    assert [int(one.argmax()) for one in alike] == list(rows)
+    assert sum(float(one.max()) >= ALIKE for one in alike) >= 0.8 * len(rows)
 
 
 def test_a_stranger_is_none(known):

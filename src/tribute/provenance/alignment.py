@@ -22,7 +22,7 @@ from torch import Tensor, nn
 SIDE = 64  # that a picture is brought to
 FOLLOWED, STEPS = 8, 6
 PROBE = 0.02  # of each number of a pose, to see what it changes
-UTMOST = (0.2, 0.14, 0.16, 0.12, 0.22, 0.22)  # of each number
+UTMOST = (0.2, 0.14, 0.16, 0.12, 0.22, 0.22)  # that each number may come to
 STRIDE = 0.08  # of each number, in one step
 NEAR, FAR = 3 / 64, 9 / 64
 
