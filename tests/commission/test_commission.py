@@ -7,7 +7,7 @@ from PIL import Image
 from tribute.collection.consent import record_terms
 from tribute.collection.library import withdraw_artist
 from tribute.collection.snapshot import take_snapshot
-from tribute.commission import Ask, commission, credited, keep, pending_pictures, work_off
+from tribute.commission import Ask, check_ask, commission, credited, keep, pending_pictures, work_off
 from tribute.ledger.book import all_balances, trial_balance
 from tribute.ledger.payouts import set_payee
 from tribute.ledger.refund import refund
@@ -15,7 +15,7 @@ from tribute.ledger.topup import top_up
 from tribute.ledger.verifier import check
 from tribute.provenance.certificate import verify_signature
 from tribute.provenance.verify import verify
-from tribute.records import Conflict, InsufficientFunds, InvalidInput, NotAllowed, Payee, Pending, StyleUse, Terms, Unknown, canonical, utc_now
+from tribute.records import Conflict, InsufficientFunds, InvalidInput, InvalidPrompt, NotAllowed, Payee, Pending, StyleUse, Terms, Unknown, canonical, utc_now
 from tribute.store.schema import pictures
 
 
@@ -109,6 +109,18 @@ def test_unknown_styles_and_sizes_store_nothing(bench):
     with pytest.raises(InvalidInput):
         commission(bench.desk, bench.model, ask(width=66))
     assert stored(bench) == 0
+
+
+def test_words_that_name_only_the_styles_worn_draw_nothing_but_may_stand_for_a_hand_over_a_picture(bench):
+    """Of nothing else the model would be told a name that it has never read, and draw a blot."""
+    worn = ask(("ada", 1.0), ("bo", 0.7))
+    for prompt in ("ada", "in the style of Ada, bo", "Ada风格"):
+        with pytest.raises(InvalidPrompt, match="names only the style, which is worn already; say what the picture should show"):
+            commission(bench.desk, bench.model, worn.model_copy(update={"prompt": prompt}))
+    assert stored(bench) == 0
+    with bench.desk.database.reading() as connection:
+        for fine in ({"prompt": "ada", "styles": ()}, {"prompt": "ada", "source_sha256": "0" * 64, "strength": 0.5}, {"prompt": "ada", "told": ""}):
+            check_ask(connection, worn.model_copy(update=fine), bench.model)
 
 
 def test_an_artist_leaves_and_it_holds_from_the_next_picture(bench):

@@ -16,7 +16,7 @@ from tribute.create.sample import check_prompt_fits, check_size, tokens_in
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
 from tribute.provenance.fingerprints import fingerprints_of
-from tribute.records import Artist, Consent, InvalidInput, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
+from tribute.records import Artist, Consent, InvalidInput, InvalidPrompt, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse, without_names
 from tribute.store.database import get
 from tribute.store.schema import artists, styles
 
@@ -145,9 +145,11 @@ def price_of(own: Price, connection: Connection, relied: Sequence[Consent]) -> P
 
 
 def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
-    """One recipe a picture. Sizes left out are the model's own."""
+    """One recipe a picture. Sizes left out are the model's own. Raises InvalidPrompt for words that name the styles worn and nothing to draw."""
     adapters = {style.name: style.adapter_sha256 for style in found}
     uses = tuple(use.model_copy(update={"adapter_sha256": adapters[use.name]}) for use in ask.styles)
+    if uses and ask.told is None and not ask.source_sha256 and not without_names(ask.prompt, adapters):
+        raise InvalidPrompt(f"the prompt {ask.prompt[:80]!r} names only the style, which is worn already; say what the picture should show")
     fast = student_draws(ask, model)
     finely = bool(ask.beside or ask.prompt_noise or ask.source_sha256)
     steps, guidance = (model.steps_of_student(finely), 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)

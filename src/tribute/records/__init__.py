@@ -245,8 +245,9 @@ class Recipe(Record):
     @property
     def drawn_prompt(self) -> str:
         """What the model is told: the prompt, in its own words, without the names of the styles that are worn and what says that they are styles. A style
-        is worn by its weight; naming it gains nothing, and the model has never read its name."""
-        return without_names(self.told or self.prompt, (use.name for use in self.styles))
+        is worn by its weight; naming it gains nothing, and the model has never read its name. Where nothing else is said it is told all the same."""
+        words = self.told or self.prompt
+        return without_names(words, (use.name for use in self.styles)) or words
 
     @property
     def drawn_beside(self) -> str:

@@ -9,7 +9,7 @@ HAN = r"[\u3400-\u9fff]"  # a Chinese character, in a pattern
 
 
 def without_names(words: str, styles: Iterable[str]) -> str:
-    """`words` without the names of `styles` and what says that they are styles ("by", "in the style of", 风格); as they are where nothing else is said."""
+    """`words` without the names of `styles` and what says that they are styles ("by", "in the style of", 风格); "" where nothing else is said."""
     names = "|".join(name.replace("-", "[- ]") for name in styles)
     if not names:
         return words
@@ -19,4 +19,4 @@ def without_names(words: str, styles: Iterable[str]) -> str:
         left = " ".join(re.sub(named, " ", left, flags=re.IGNORECASE).split())
         left = re.sub(rf"(?<={HAN}) (?={HAN})", "", left)
         left = re.sub(r"( ?[,，、;])+", lambda commas: commas[0][-1], left)
-    return left.strip(" ,，、;") or words
+    return left.strip(" ,，、;")
