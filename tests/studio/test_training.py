@@ -10,6 +10,7 @@ import pytest
 from tribute.collection.consent import record_consent
 from tribute.collection.starter import SOURCES, STYLES
 from tribute.diffusion import recipes
+from tribute.provenance.fingerprints import FINGERPRINTS
 from tribute.records import Consent, InvalidInput, Snapshot, Unknown, canonical, sha256, utc_now
 from tribute.store.database import get, insert_new
 from tribute.store.schema import snapshots
@@ -52,6 +53,15 @@ def test_a_model_is_unpacked_into_a_new_folder_or_not_at_all(tmp_path):
             run_stage(workshop, recipes, "unpack", runs, (), tmp_path / "out", model)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "model", "runs"]
         assert not any(runs.iterdir())
+
+
+def test_a_model_with_fingerprints_and_no_likeness_is_unpacked_too(tmp_path):
+    """Both are of one stage, but either may be taken out of a model."""
+    workshop, runs, model = open_workshop(Settings(home=tmp_path / "home"), starter=None), tmp_path / "runs", tmp_path / "model"
+    shutil.copytree(STARTER, model)
+    (model / recipes.LIKENESS).unlink()
+    run_stage(workshop, recipes, "unpack", runs, (), tmp_path / "out", model)
+    assert [path.name for path in (runs / "likeness").iterdir()] == [FINGERPRINTS]
 
 
 def test_what_is_assembled_holds_the_adapters_that_its_collection_cites(laid_out, tmp_path):

@@ -16,7 +16,8 @@ from tribute.create.sample import check_prompt_fits, check_size, tokens_in
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
 from tribute.provenance.fingerprints import fingerprints_of
-from tribute.records import Artist, Consent, InvalidInput, InvalidPrompt, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse, without_names
+from tribute.records import Artist, Consent, InvalidInput, InvalidPrompt, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
+from tribute.records.naming import without_names
 from tribute.store.database import get
 from tribute.store.schema import artists, styles
 

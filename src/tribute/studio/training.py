@@ -164,6 +164,7 @@ def unpack(model: Path, runs: Path) -> None:
                 if run.name.startswith("style-") or run.name == "denoiser":
                     (run / "snapshot.txt").write_text(trained_on[run.name] + "\n")
             if (model / FINGERPRINTS).exists():
+                (laid_out / "likeness").mkdir(exist_ok=True)
                 shutil.copyfile(model / FINGERPRINTS, laid_out / "likeness" / FINGERPRINTS)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(f"{model} is no model that `tribute train assemble` wrote ({error}); --start is the folder of one") from error
