@@ -68,9 +68,11 @@ def _posed(picture_1CHW: Tensor, poses_V6: Tensor) -> Tensor:
     across_V3 = torch.stack([cos_V * width_V.exp(), cos_V * shear_V - sin_V, right_V], 1)
     down_V3 = torch.stack([sin_V * width_V.exp(), sin_V * shear_V + cos_V, down_V], 1)
     shape = [len(poses_V6), *picture_1CHW.shape[1:]]
-    grid_VHW2 = nn.functional.affine_grid(torch.stack([across_V3, down_V3], 1), shape, align_corners=False)
+    at_S = (2 * torch.arange(SIDE) + 1) / SIDE - 1  # pixels' middles
+    pose_V23 = torch.stack([across_V3, down_V3], 1)
+    grid_V2HW = pose_V23[:, :, :1, None] * at_S + (pose_V23[:, :, 1:2] * at_S + pose_V23[:, :, 2:])[..., None]  # affine_grid takes forty times as long
     ground_1C11 = picture_1CHW[:, :, :1, :1]
-    return descriptors(nn.functional.grid_sample((picture_1CHW - ground_1C11).expand(shape), grid_VHW2, align_corners=False) + ground_1C11)
+    return descriptors(nn.functional.grid_sample((picture_1CHW - ground_1C11).expand(shape), grid_V2HW.permute(0, 2, 3, 1), align_corners=False) + ground_1C11)
 
 
 @torch.no_grad()
