@@ -252,7 +252,7 @@ class Recipe(Record):
     @property
     def drawn_beside(self) -> str:
         """What it is told half and half with that, or nothing; without those names too."""
-        return without_names(self.beside, (use.name for use in self.styles))
+        return without_names(self.beside, (use.name for use in self.styles)) or self.beside
 
     @field_validator("styles")
     @classmethod
