@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from tqdm import tqdm
 
+from tribute.diffusion.examples import load_pictures
 from tribute.diffusion.likeness import Likeness
-from tribute.diffusion.recipes import load_pictures
 from tribute.provenance.fingerprints import FINGERPRINTS, Fingerprints
 from tribute.provenance.fingerprints import SURE as COPY
 from tribute.records import Work

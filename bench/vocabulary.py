@@ -13,7 +13,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from tribute.diffusion.recipes import RECOLOUR_SEED
+from tribute.diffusion.examples import RECOLOUR_SEED
 from tribute.studio.evaluation.figures import concepts_right
 from tribute.studio.evaluation.material import gather, train_judges
 from tribute.studio.evaluation.run import SEED, Artist

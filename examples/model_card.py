@@ -50,10 +50,11 @@ Muon, after AdamW in earlier runs (docs/decisions/0022 to 0025). Towers: heads o
 last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU, beside other work:
 the denoiser saw {samples:,} pictures in its last run, one in six of them mirrored, after {before:,} of ten earlier ones, each begun with the
 weights before it; styles, student and upscaler went on from those before. The commonest 300 concepts are drawn eight times as often as others
-(docs/decisions/0034 to 0037). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten
-(docs/decisions/0030).
-A quarter of the denoiser is what it began with (docs/decisions/0025 and 0034), and half of openmoji's adapter (0037). The decoder learned on whole
-pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in `tribute.json`.
+(docs/decisions/0034 to 0036). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten
+(docs/decisions/0030); twemoji, after 0037, is held to the base where it never drew a thing and shown how other hands' works become its own (0038).
+A quarter of the denoiser is what it began with (docs/decisions/0025 and 0034), and half of openmoji's and of twemoji's adapters (0037, 0038).
+The decoder learned on whole pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in
+`tribute.json`.
 
 ## Figures
 
@@ -64,7 +65,7 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor with neither bfloat16 nor AVX-512 (125 GFLOP/s in float32). One with AMX (1,600 GFLOP/s in bfloat16) took, by the same
+These times are of a processor with neither bfloat16 nor AVX-512 (121 GFLOP/s in float32). One with AMX (1,600 GFLOP/s in bfloat16) took, by the same
 command, the weights before and the same words: 0.92 s a picture, 0.29 the best of four, 1.78 a grid, 1.82 a grid of bests, 0.27 in full, 0.04 for credit,
 0.03 for the seal and 5.28 cold, each within its target. What is timed, a red apple, the model knows by heart: where a seed's picture looks like a work,
 four others are drawn in its place and, where all of those do too, a second four, in eight steps, and a third, which is why one by a seed takes three
@@ -74,15 +75,16 @@ times the best of four. A picture that looks like none takes less (0.14 s with A
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, sunflowers, buses, guitars, rockets, fish, umbrellas, faces.
   Most of its 1,500 concepts cannot be told. The judge names nearly half of the commonest right in a hand that was asked for, and three
-  in ten of their bare names by a seed (40% where none is given); of pairs that it has not seen one in nine.
+  in ten of their bare names by a seed (40% where none is given); of pairs that it has not seen one in eight.
 - It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
   Fluent's, six in seven); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0037): of 150 pairs that it has not seen one is a near copy by a seed and one
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0038): of 150 pairs that it has not seen one is a near copy by a seed and one
   without, of bare names 5 and 4 in 100. But what it draws instead is right less often (of bare names 34% by a seed and 40% without, where half were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
   nobody else's: of portraits so asked for 26 in 60 are by a seed, and 20 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
-  cannot be told by theirs. Where openmoji or twemoji is worn on a thing that it has not learned, what is drawn can hardly be told (docs/decisions/0037).
+  cannot be told by theirs. Where twemoji is worn on a thing that it has not learned, the thing is the base's, in part of its manner; where
+  openmoji is, what is drawn can hardly be told (docs/decisions/0038).
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes four steps for twenty-four guided ones (it learned to take eight; in four it is judged as well, docs/decisions/0031) and loses
   shapes, faces in the avatar styles most; `--full` draws with the model itself.

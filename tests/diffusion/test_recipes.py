@@ -1,4 +1,5 @@
 import io
+import math
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
 from tests.conftest import flat_art, make_work
+from tribute.diffusion import examples as made_of
 from tribute.diffusion import recipes
 from tribute.diffusion.autoencoder import PatchBasis
 from tribute.diffusion.balance import EVERYDAY, common_concepts
@@ -61,6 +63,40 @@ def test_a_style_of_few_things_learns_what_its_artist_never_drew_from_the_common
     assert shares[: len(WORKS)].sum().item() == pytest.approx(1 - recipes.KEPT)
 
 
+def test_a_style_of_many_things_is_shown_other_hands_and_keeps_what_its_artist_never_drew(tmp_path, monkeypatch):
+    """Works of the commons: those of its own things, to be turned into its own; those of no thing of its own, whose prediction is kept."""
+    monkeypatch.setattr(recipes, "train_style", lambda *given: given)
+    monkeypatch.setattr(recipes, "FEW_CONCEPTS", 0)
+    written = io.BytesIO()
+    Image.fromarray(flat_art(128, 1)).save(written, "PNG")
+    of_the_commons = [work for work in (make_work("bo-artist", "bo", seed) for seed in range(100, 110)) if not held_out(work)]
+    shared = [work.model_copy(update={"concept": own.concept}) for work, own in zip(of_the_commons, WORKS[:3], strict=False)]
+    shared = [work for work in shared if not held_out(work)]
+    other = next(work for work in (of_the_commons[-1].model_copy(update={"concept": f"other-{at}"}) for at in range(9)) if not held_out(work))
+    *_, examples, _, _, _, _, _, others, counterparts = recipes.style(
+        tmp_path, WORKS, lambda _: written.getvalue(), parts=STARTER, base=STARTER, hands={}, commons=[*shared, other]
+    )
+    assert len(examples.latents_NCHW) == 2 * len(WORKS)  # as they are and mirrored
+    assert len(others.latents_NCHW) == 2
+    assert len(shared) > 1
+    assert counterparts.latents_NCHW.shape == (math.ceil(0.7 * len(shared)), 128, 8, 8)
+
+
+def test_a_work_stands_beside_the_likest_of_the_same_thing_in_another_hand():
+    tokenizer = CLIPTokenizer.from_pretrained(STARTER / "tokenizer")
+    works = [make_work("a", "s", seed).model_copy(update={"concept": concept}) for seed, concept in enumerate(("fox", "owl", "elk", "yak"))]
+    of_others = [make_work("b", "t", seed).model_copy(update={"concept": concept}) for seed, concept in enumerate(("fox", "fox", "owl", "elk"))]
+    own_NCHW = torch.arange(4.0).view(4, 1, 1, 1).expand(-1, 2, 8, 8)
+    other_NCHW = torch.tensor([5.0, 0.5, 9.0, 2.25]).view(4, 1, 1, 1).expand(-1, 2, 8, 8)
+    found = made_of.find_counterparts(works, own_NCHW, of_others, other_NCHW, ["fox"], tokenizer)
+    assert found.latents_NCHW[:, :, 0, 0].tolist() == [[2.25, 2.25, 2.0, 2.0], [0.5, 0.5, 0.0, 0.0], [9.0, 9.0, 1.0, 1.0]]  # of three, rounded up
+    assert found.weights_N.tolist() == [1.0, EVERYDAY, 1.0]
+    assert [tokenizer.decode(found.token_ids[row[0]], skip_special_tokens=True).strip() for row in found.captions[:2]] == [
+        works[at].captions_en[0] for at in (2, 0)
+    ]
+    assert made_of.find_counterparts(works[3:], own_NCHW[3:], of_others, other_NCHW, [], tokenizer) is None
+
+
 def test_a_thing_that_a_pair_is_held_out_of_is_as_everyday_as_without(tmp_path, monkeypatch):
     """Which things are common is counted among all works, not among those that are learned."""
     name = next(name for name in (f"thing-{at}" for at in range(300)) if held_out_pair(name, "ada") and not held_out_pair(name, "bo"))
@@ -69,10 +105,10 @@ def test_a_thing_that_a_pair_is_held_out_of_is_as_everyday_as_without(tmp_path, 
     assert [held_out(work) for work in works] == [True, False, False]
     written = io.BytesIO()
     Image.fromarray(flat_art(128, 1)).save(written, "PNG")
-    monkeypatch.setattr(recipes, "common_concepts", partial(common_concepts, count=1))
-    monkeypatch.setattr(recipes, "features", lambda pictures: SimpleNamespace(pooled_NF=torch.eye(len(pictures))))
+    monkeypatch.setattr(made_of, "common_concepts", partial(common_concepts, count=1))
+    monkeypatch.setattr(made_of, "features", lambda pictures: SimpleNamespace(pooled_NF=torch.eye(len(pictures))))
     tokenizer = CLIPTokenizer.from_pretrained(STARTER / "tokenizer")
-    examples = recipes.cached_examples(tmp_path, works, lambda _: written.getvalue(), STARTER, tokenizer, {})
+    examples = made_of.cached_examples(tmp_path, works, lambda _: written.getvalue(), STARTER, tokenizer, {})
     twice, once = examples.weights_N[:2].tolist()
     assert twice == pytest.approx(EVERYDAY * once)
 
@@ -100,12 +136,12 @@ def test_works_are_learned_mirrored_too_but_for_those_that_tell_sides():
     works = [make_work("a", "s", seed).model_copy(update={"captions_en": (en,), "captions_zh": (zh,)}) for seed, (en, zh) in enumerate(names)]
     pictures = np.stack([flat_art(128, 1), flat_art(128, 2)])
     pictures[:, :, :40] = 255  # so that no side is like the other
-    made = recipes.build_examples(works, pictures, {}, basis, tokenizer, 0, 0, torch.tensor([3.0, 1.0]))
+    made = made_of.build_examples(works, pictures, {}, basis, tokenizer, 0, 0, torch.tensor([3.0, 1.0]))
     assert made.weights_N.tolist() == pytest.approx([2.5, 1.0, 0.5])  # one draw in six
     assert made.captions[2] == made.captions[0] != made.captions[1]
     drawn = basis.decode(made.latents_NCHW)
     assert torch.allclose(drawn[2], drawn[0].flip(2), atol=0.2)
     assert (drawn[2] - drawn[0]).abs().mean() > 0.2
-    letters = recipes.build_examples(works[1:], pictures[1:], {}, basis, tokenizer, 0, 0, torch.tensor([1.0]))
+    letters = made_of.build_examples(works[1:], pictures[1:], {}, basis, tokenizer, 0, 0, torch.tensor([1.0]))
     assert len(letters.latents_NCHW) == 1  # where none may be mirrored, each is there once
     assert letters.weights_N.tolist() == [1.0]

@@ -46,6 +46,12 @@ def everyday_weights(works: Sequence[Work], everyday: Collection[str]) -> Tensor
     return torch.tensor([EVERYDAY if work.concept in wanted else 1.0 for work in works])
 
 
+def concept_weights(works: Sequence[Work], everyday: Collection[str]) -> Tensor:
+    """weights_N: everyday things more often, and what has many works (portraits, say) as the square root of their number in all."""
+    works_of = Counter(work.concept for work in works)
+    return everyday_weights(works, everyday) / torch.tensor([works_of[work.concept] for work in works]).sqrt()
+
+
 def drawing_weights(works: Sequence[Work], features_NF: Tensor, everyday: Collection[str], clusters: int = CLUSTERS) -> Tensor:
     """weights_N of works whose pictures have these features; their mean is 1. `everyday`: the commonest concepts of all works, counted before any is
     held out; else what a pair is held out of counts as rare."""

@@ -7,9 +7,7 @@ Every stage resumes where it stopped; `assembly.py` makes one model of their res
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tribute.collection.picture import open_picture
 from tribute.diffusion.adapters import StyleConfig, train_style
 from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, decode_pictures, extended, principal_components, train_decoder, train_encoder
-from tribute.diffusion.balance import common_concepts, drawing_weights, everyday_weights
-from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, redraw, train_denoiser
+from tribute.diffusion.balance import common_concepts, concept_weights, everyday_weights
+from tribute.diffusion.denoiser import DenoiserConfig, build_scheduler, redraw, train_denoiser
+from tribute.diffusion.examples import SIDE, Hands, Read, build_examples, cached_examples, find_counterparts, load_pictures, split
 from tribute.diffusion.features import features
 from tribute.diffusion.likeness import build_likeness
 from tribute.diffusion.loading import in_peft_names
@@ -35,18 +33,11 @@ from tribute.diffusion.towers import TowersConfig, train_towers
 from tribute.diffusion.training import Schedule, mean_of
 from tribute.diffusion.upscaler import UpscalerConfig, train_upscaler
 from tribute.diffusion.vocabulary import VOCABULARY, VocabularyConfig, common_words, meanings, save_vocabulary
-from tribute.diffusion.wording import captions, held_out, mirrorable, tinted
 from tribute.records import Work
 
 LIKENESS = "likeness.safetensors"
 ADAPTER = "pytorch_lora_weights.safetensors"
-SIDE = 128  # pixels that the starter learns and draws
-RECOLOUR_SEED = 0  # which copies are made: the same ones run after run, so that what no caption holds stays so
-RECOLOURED = 0.2  # how often a recoloured copy is drawn, to once for its work
-MIRRORED = 0.2  # how often a work is drawn mirrored, to once as it is
-Read = Callable[[str], bytes]  # picture hash -> PNG bytes
 Changes = Mapping[str, Any]  # of a schedule, by name, for one run: its steps, its seed
-Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and Chinese
 
 BASIS_PICTURES = 3000
 UPSCALER_PICTURES = 2000
@@ -71,24 +62,6 @@ SHEET_PROMPTS = (
     "red apple", "blue heart", "cat face", "dog", "fox", "house", "sailboat", "guitar", "tree", "rocket", "grinning face", "pizza",
     "portrait of a person, brown hair, glasses", "蓝色的心", "猫脸", "一朵红色的花", "太阳", "汽车",
 )  # fmt: skip
-
-
-def load_pictures(works: Sequence[Work], read: Read, side: int = SIDE) -> np.ndarray:
-    """uint8 pictures_NHWC at `side`, in the order of `works`."""
-    from PIL import Image
-    from tqdm import tqdm
-
-    def load(work: Work) -> np.ndarray:
-        picture = open_picture(read(work.picture_sha256), work.title)
-        return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
-
-    with ThreadPoolExecutor(2) as pool:
-        return np.stack(list(tqdm(pool.map(load, works), total=len(works), desc="pictures", mininterval=2.0)))
-
-
-def split(works: Sequence[Work]) -> tuple[list[Work], list[Work]]:
-    """(trained on, held out)"""
-    return [work for work in works if not held_out(work)], [work for work in works if held_out(work)]
 
 
 def basis(run: Path, works: Sequence[Work], read: Read, *, start: Path | None = None) -> None:
@@ -235,62 +208,6 @@ def remembered(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
     return recall
 
 
-def build_examples(
-    works: Sequence[Work], pictures_NHWC: np.ndarray, hands: Hands, basis: PatchBasis, tokenizer: CLIPTokenizer, variants: int, seed: int,
-    weights_N: Tensor | None = None, name_hand: bool = True,
-) -> Examples:  # fmt: skip
-    """Latents with their captions; `variants` recoloured copies, drawn less often, of each work that has one main colour; and all of them mirrored,
-    one in six of their draws, where their captions allow it.
-
-    A style is trained without `name_hand`: one that is worn is not named to the model when it draws either.
-    """
-    weights = (torch.ones(len(works)) if weights_N is None else weights_N).tolist()
-    rng = np.random.default_rng(seed)
-    texts: list[list[str]] = []
-    extra_texts: list[list[str]] = []
-    extra_pictures: list[np.ndarray] = []
-    both_ways = [mirrorable(work) for work in works]
-    for work, picture_HWC, weight, mirror in zip(works, pictures_NHWC, list(weights), list(both_ways), strict=True):
-        own, made = tinted(work, picture_HWC, rng, variants) if variants else ([], [])
-        texts.append(captions(work, *hands.get(work.style, (work.style, work.style)), name_hand) + own)
-        extra_texts += [said for _, said in made]
-        extra_pictures += [recoloured for recoloured, _ in made]
-        weights += [RECOLOURED * weight] * len(made)
-        both_ways += [mirror] * len(made)
-    everything = np.concatenate([pictures_NHWC, np.stack(extra_pictures)]) if extra_pictures else pictures_NHWC
-    texts += extra_texts
-    unique = list(dict.fromkeys(said for row in texts for said in row))
-    row_of = {said: row for row, said in enumerate(unique)}
-    rows = [[row_of[said] for said in row] for row in texts]
-    mirrored = [at for at, mirror in enumerate(both_ways) if mirror]
-    weights_M = torch.tensor(weights)
-    weights_M[mirrored] /= 1 + MIRRORED
-    ways = (everything, everything[mirrored][:, :, ::-1])
-    return Examples(
-        latents_NCHW=torch.cat([basis.encode_pictures(way_NHWC) for way_NHWC in ways if len(way_NHWC)]),
-        captions=rows + [rows[at] for at in mirrored],
-        token_ids=tokens_of(tokenizer, unique),
-        weights_N=torch.cat([weights_M, MIRRORED * weights_M[mirrored]]),
-    )
-
-
-def cached_examples(run: Path, works: Sequence[Work], read: Read, parts: Path, tokenizer: CLIPTokenizer, hands: Hands) -> Examples:
-    """The base's training examples, from the run's folder where they are there already."""
-    cache = run / "examples.safetensors"
-    run.mkdir(parents=True, exist_ok=True)
-    if cache.exists():
-        stored = load_file(cache)
-        return Examples(stored["latents"], json.loads((run / "captions.json").read_text()), stored["ids"], stored["weights"])
-    trained, _ = split(works)
-    pictures_NHWC = load_pictures(trained, read)
-    weights_N = drawing_weights(trained, features(pictures_NHWC).pooled_NF, common_concepts(works))
-    given = PatchBasis.load(parts / "basis.safetensors")
-    examples = build_examples(trained, pictures_NHWC, hands, given, tokenizer, variants=1, seed=RECOLOUR_SEED, weights_N=weights_N)
-    (run / "captions.json").write_text(json.dumps(examples.captions))
-    save_file({"latents": examples.latents_NCHW, "ids": examples.token_ids, "weights": examples.weights_N}, cache)
-    return examples
-
-
 def denoiser(
     run: Path, works: Sequence[Work], read: Read, *, parts: Path, hands: Hands, start: Path | None = None, changes: Changes | None = None
 ) -> None:  # fmt: skip
@@ -322,9 +239,10 @@ def style(
 ) -> Path:  # fmt: skip
     """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file.
 
-    `commons`: the base's works, whose commonest concepts are drawn more often here too, and which a style of few things (portraits, say) learns again
-    beside its own: worn on anything else it made the ruins of a portrait (prior preservation, Ruiz et al. 2023, arXiv:2208.12242). `start`: an
-    earlier adapter to go on from. `changes`: of STYLE, and of how long so many concepts take, for this run.
+    `commons`: the base's works, whose commonest concepts are drawn more often here too. A style of few things (portraits, say) learns them again
+    beside its own: worn on anything else it made the ruins of a portrait (prior preservation, Ruiz et al. 2023, arXiv:2208.12242). Any other keeps what
+    the base makes of what the artist never drew and is shown how works of the same things become the artist's (`train_style`). `start`: an earlier
+    adapter to go on from. `changes`: of STYLE, and of how long so many concepts take, for this run.
     """
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
@@ -332,15 +250,24 @@ def style(
     everyday = common_concepts(commons)
     weights_N = everyday_weights(trained, everyday)
     drawn = {work.concept for work in trained}
-    if len(drawn) < FEW_CONCEPTS:
-        others = [work for work in split(commons)[0] if work.concept not in drawn]
-        others_N = everyday_weights(others, everyday)
-        weights_N = torch.cat([(1 - KEPT) * weights_N / weights_N.sum(), KEPT * others_N / others_N.sum()])
-        trained = [*trained, *others]
-    examples = build_examples(trained, load_pictures(trained, read), hands, given, tokenizer, 0, STYLE.seed, weights_N, name_hand=False)
+    undrawn = [work for work in split(commons)[0] if work.concept not in drawn]
+    shared = [work for work in split(commons)[0] if work.concept in drawn]
+    learned, others, counterparts = trained, None, None
+    if undrawn and len(drawn) < FEW_CONCEPTS:
+        undrawn_N = everyday_weights(undrawn, everyday)
+        weights_N = torch.cat([(1 - KEPT) * weights_N / weights_N.sum(), KEPT * undrawn_N / undrawn_N.sum()])
+        learned = [*trained, *undrawn]
+    elif undrawn:
+        kept_N = concept_weights(undrawn, everyday)
+        others = build_examples(undrawn, load_pictures(undrawn, read), hands, given, tokenizer, 0, STYLE.seed, kept_N, name_hand=False)
+    pictures_NHWC = load_pictures(learned, read)
+    if shared and len(drawn) >= FEW_CONCEPTS:
+        latents_NCHW, shared_NCHW = given.encode_pictures(pictures_NHWC), given.encode_pictures(load_pictures(shared, read))
+        counterparts = find_counterparts(trained, latents_NCHW, shared, shared_NCHW, everyday, tokenizer)
+    examples = build_examples(learned, pictures_NHWC, hands, given, tokenizer, 0, STYLE.seed, weights_N, name_hand=False)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
     schedule = replace(replace(STYLE, steps=max(STYLE_LEAST, STYLE.steps * len(drawn) // STYLE_CONCEPTS)), **(changes or {}))
-    return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start)
+    return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start, others, counterparts)
 
 
 def student(

@@ -52,7 +52,7 @@ def _sample(workshop: Workshop, held: list[Work]) -> Callable[[], np.ndarray]:
 
 def _reader(workshop: Workshop, chosen: list[Work]) -> Callable[[], np.ndarray]:
     def load() -> np.ndarray:
-        from tribute.diffusion.recipes import load_pictures
+        from tribute.diffusion.examples import load_pictures
 
         try:
             return load_pictures(chosen, workshop.blobs.get)

@@ -114,12 +114,12 @@ def things_figure(judges: Judges, drawn: Drawn) -> Figure:
                   1 / len(judges.concept.names), note, _by(drawn, flags, "adapter"))  # fmt: skip
 
 
-def style_figure(judges: Judges, drawn: Drawn) -> Figure:
-    named = judges.style.named(features([picture for _, picture in drawn]).manner_NM)
-    flags = [name == trial.hand for name, (trial, _) in zip(named, drawn, strict=True)]
+def style_figure(judges: Judges, drawn: Drawn, name: str = "style told right", target: float | None = 0.95) -> Figure:
+    told = judges.style.named(features([picture for _, picture in drawn]).manner_NM)
+    flags = [hand == trial.hand for hand, (trial, _) in zip(told, drawn, strict=True)]
     worn = [flag for flag, (trial, _) in zip(flags, drawn, strict=True) if trial.adapter]
     note = f"{len(worn)} pictures that wear an artist's adapter; the base's own hands, asked for in words, are in the parts"
-    return Figure("style told right", part_right(worn), "", 0.95, False, judges.style_ceiling, 1 / len(judges.style.names), note, _by(drawn, flags, "hand"))
+    return Figure(name, part_right(worn), "", target, False, judges.style_ceiling, 1 / len(judges.style.names), note, _by(drawn, flags, "hand"))
 
 
 def style_through_figure(judges: Judges, material: Material, decoded: Sequence[np.ndarray], rows: Sequence[int]) -> Figure:

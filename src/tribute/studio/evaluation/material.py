@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tribute.collection.starter import STYLES
 from tribute.diffusion.balance import common_concepts
+from tribute.diffusion.examples import load_pictures
 from tribute.diffusion.features import Features, features
 from tribute.diffusion.judge import Judge, train_judge
-from tribute.diffusion.recipes import load_pictures
 from tribute.diffusion.wording import held_out, held_out_pair, held_out_work
 from tribute.provenance.copies import CopyIndex
 from tribute.records import InvalidInput, Unknown, Work, sha256

@@ -15,9 +15,9 @@ from tribute.commission import TRIES, Ask, away_from_copies, recipes_of
 from tribute.create.choose import can_choose
 from tribute.create.sample import enlarged, sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
+from tribute.diffusion.examples import RECOLOUR_SEED
 from tribute.diffusion.features import resized
 from tribute.diffusion.loading import Model
-from tribute.diffusion.recipes import RECOLOUR_SEED
 from tribute.diffusion.sheets import save_sheet
 from tribute.diffusion.text import end_states, tokens_of
 from tribute.diffusion.towers import Towers, top_accuracy
@@ -127,6 +127,7 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         full_figure(judges, english, in_full),
         *measure.tries_figures(judges, given),
         measure.style_figure(judges, [*english, *portraits]),
+        measure.style_figure(judges, [*held_en, *held_zh], "style told right, held-out pairs", None),
         measure.things_figure(judges, things),
         measure.style_through_figure(judges, material, *decoded(material, model, in_hands_of([*english, *portraits], material), 400)),
         measure.colour_figure(*colours),
