@@ -3,7 +3,7 @@
 python bench/create.py                    the starter: pictures, calls of the denoiser, stages and their floors (idle machine, 7 minutes)
 python bench/create.py --compile          the same with torch.compile beside them (minutes more)
 python bench/create.py --model FOLDER --size 512 --steps 2    any diffusers folder
-python bench/create.py --sd15             a random folder of Stable Diffusion 1.5's shape at 512², seconds a step (10 GB of memory)
+python bench/create.py --sd15             a random folder of Stable Diffusion 1.5's shape at 512², seconds a step (10 GB of memory, 20 for OpenVINO's float32)
 
 Each contender runs in a process of its own, in turn, `--rounds` times over; the median counts. ONNX Runtime needs `onnx` and `onnxruntime`.
 """
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -201,6 +202,14 @@ def main() -> None:
             stages(given.model)
 
 
+def failure(code: int, said: str) -> str:
+    """Why a contender's process left nothing: what it said last or, where it was killed, what by."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (", as happens where the memory does not suffice" if name == "SIGKILL" else "")
+    return f"failed: {(said.strip().splitlines() or ['it said nothing'])[-1][:200]}"
+
+
 def compare(given: Any) -> None:
     import importlib.util
 
@@ -212,7 +221,7 @@ def compare(given: Any) -> None:
                        "--repeats", str(given.repeats)]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                print(f"{name}: failed: {done.stderr.strip().splitlines()[-1][:200]}")
+                print(f"{name}: {failure(done.returncode, done.stderr)}")
                 found.pop(name, None)
                 names = [other for other in names if other != name]
             else:
