@@ -28,6 +28,7 @@ from tribute.credit.similarity import embed
 from tribute.diffusion import recipes
 from tribute.diffusion.autoencoder import PatchBasis
 from tribute.diffusion.denoiser import build_scheduler
+from tribute.diffusion.examples import load_pictures, split
 from tribute.diffusion.text import tokens_of
 from tribute.diffusion.training import generator_at, multiplies_in_bfloat16
 from tribute.records import Work
@@ -45,12 +46,12 @@ class Rig:
         workshop = open_workshop(Settings(home=home), STARTER)
         with workshop.database.reading() as connection:
             found = [work for work in documents(connection, works, Work, works.c.style == style) if work.captions_en]
-        trained, held = recipes.split(found)
+        trained, held = split(found)
         rng = np.random.default_rng(1)
         chosen = [trained[at] for at in rng.choice(len(trained), count, replace=False)] + [held[at] for at in rng.choice(len(held), HELD, replace=False)]
         tokenizer, encode = recipes.frozen_text(base)
         self.basis = PatchBasis.load(base / "basis.safetensors")
-        pictures_NHWC = recipes.load_pictures(chosen, workshop.blobs.get)
+        pictures_NHWC = load_pictures(chosen, workshop.blobs.get)
         latents_NCHW = self.basis.encode_pictures(pictures_NHWC)
         states_NTD = torch.cat([encode(tokens_of(tokenizer, [work.captions_en[0]])) for work in chosen]).float()
         self.pictures_NHWC, self.targets_MHWC = pictures_NHWC[:count], pictures_NHWC[count:]

@@ -51,7 +51,8 @@ last and early features (Apache-2.0; docs/decisions/0028). Two cores and no GPU,
 the denoiser saw {samples:,} pictures in its last run, one in six of them mirrored, after {before:,} of ten earlier ones, each begun with the
 weights before it; styles, student and upscaler went on from those before. The commonest 300 concepts are drawn eight times as often as others
 (docs/decisions/0034 to 0036). The styles of artists who draw portraits alone learned works of the commons beside theirs, three draws in ten
-(docs/decisions/0030); twemoji, after 0037, is held to the base where it never drew a thing and shown how other hands' works become its own (0038).
+(docs/decisions/0030); twemoji, after 0037, learned for 1,200 steps (the last 500 are above, their loss a sum of three) to leave to the base what it is
+not shown in twemoji's hand, and how other hands' works become its own (0038).
 A quarter of the denoiser is what it began with (docs/decisions/0025 and 0034), and half of openmoji's and of twemoji's adapters (0037, 0038).
 The decoder learned on whole pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in
 `tribute.json`.
@@ -65,11 +66,12 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor with neither bfloat16 nor AVX-512 (121 GFLOP/s in float32). One with AMX (1,600 GFLOP/s in bfloat16) took, by the same
-command, the weights before and the same words: 0.92 s a picture, 0.29 the best of four, 1.78 a grid, 1.82 a grid of bests, 0.27 in full, 0.04 for credit,
-0.03 for the seal and 5.28 cold, each within its target. What is timed, a red apple, the model knows by heart: where a seed's picture looks like a work,
-four others are drawn in its place and, where all of those do too, a second four, in eight steps, and a third, which is why one by a seed takes three
-times the best of four. A picture that looks like none takes less (0.14 s with AVX-512's bfloat16, by `python -m bench.credit cost`, docs/credit.md).
+These times are of a processor with neither bfloat16 nor AVX-512 (168 GFLOP/s in float32 by `python bench/create.py`). One with AMX (1,600 GFLOP/s in
+bfloat16) took, by the same command, the weights before and the same words: 0.92 s a picture, 0.29 the best of four, 1.78 a grid, 1.82 a grid of
+bests, 0.27 in full, 0.04 for credit, 0.03 for the seal and 5.28 cold, each within its target. What is timed, a red apple, the model knows by heart:
+where a seed's picture looks like a work, four others are drawn in its place and, where all of those do too, a second four, in eight steps, and a
+third, which is why one by a seed takes three times the best of four. A picture that looks like none takes less (0.14 s with AVX-512's bfloat16, by
+`python -m bench.credit cost`, docs/credit.md).
 
 ## Limits
 
@@ -83,8 +85,9 @@ times the best of four. A picture that looks like none takes less (0.14 s with A
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
   nobody else's: of portraits so asked for 26 in 60 are by a seed, and 20 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner; adventurer and croodles
-  cannot be told by theirs. Where twemoji is worn on a thing that it has not learned, the thing is the base's, in part of its manner; where
-  openmoji is, what is drawn can hardly be told (docs/decisions/0038).
+  cannot be told by theirs. Where twemoji is worn on a thing that it has not learned, the thing is the base's, in part of its manner (its
+  adapter learned by the commons' works of those very things, those of held-out pairs too, that they are the base's to draw); where openmoji is, what is
+  drawn can hardly be told (docs/decisions/0038).
 - Pictures go through 64 components a 16×16 patch: thin lines and letters lose their edges, which the upscaler guesses again.
 - The student takes four steps for twenty-four guided ones (it learned to take eight; in four it is judged as well, docs/decisions/0031) and loses
   shapes, faces in the avatar styles most; `--full` draws with the model itself.

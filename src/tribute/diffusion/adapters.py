@@ -3,10 +3,11 @@
 Rank 16 on attention, feed-forward and convolutions, as field trials found a hundred seconds enough for a hand that nobody
 confuses. The base is left exactly as it is.
 
-An adapter that learns its artist's works alone forgets what the base knows of things that the artist never drew, and draws ruins of
-what they did. So the base's own prediction is kept for those where noise is high and a picture's shape is settled (prior
-preservation, Ruiz et al. 2023, arXiv:2208.12242, as distillation), and where noise is middling works of other hands are turned into
-the artist's of the same thing, so that it learns how a shape becomes theirs apart from which shapes they drew (docs/decisions/0038).
+An adapter that learns its artist's works alone forgets what the base knows of things that it is not shown in the artist's hand (they
+never drew them, or their work is held out), and draws ruins of what it was shown. So the base's own prediction is kept for those where
+noise is high and a picture's shape is settled (prior preservation, Ruiz et al. 2023, arXiv:2208.12242, as distillation), and where
+noise is middling works of other hands are turned into the artist's of the same thing, so that it learns how a shape becomes theirs
+apart from which shapes they drew (docs/decisions/0038).
 
 Axes: B batch, C latent channels, H height, W width.
 """
@@ -34,7 +35,7 @@ from tribute.records import InvalidInput
 class StyleConfig:
     rank: int = 16
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
-    kept: int = 16  # pictures a step, beside the schedule's batch, of things that the artist never drew
+    kept: int = 16  # pictures a step, beside the schedule's batch, of things not shown in the artist's hand
     kept_from: int = 620  # of a thousand training steps: the noise from which the base's prediction is kept
     turned: int = 24  # pictures a step that are turned from another hand's
     turned_between: tuple[int, int] = (150, 780)  # the noise that they lie under
@@ -62,13 +63,10 @@ def kept_loss(
     step_B = torch.randint(config.kept_from, scheduler.config["num_train_timesteps"], (config.kept,), generator=generator)
     noisy_BCHW = scheduler.add_noise(clean_BCHW, torch.randn(clean_BCHW.shape, generator=generator), step_B).contiguous(memory_format=torch.channels_last)
     states_BTD = encode(ids_BT)
-    learning = [value for value in denoiser.parameters() if value.requires_grad]
     denoiser.disable_adapters()
     with torch.no_grad():
         wanted_BCHW = denoiser(noisy_BCHW, step_B, states_BTD).sample
-    denoiser.enable_adapters()
-    for value in learning:
-        value.requires_grad_(True)
+    denoiser.enable_adapters()  # which lets them learn again, too
     loss: Tensor = (denoiser(noisy_BCHW, step_B, states_BTD).sample - wanted_BCHW).square().mean()
     return loss
 
@@ -96,7 +94,7 @@ def train_style(
     schedule: Schedule, config: StyleConfig, start: Path | None = None, others: Examples | None = None, counterparts: Examples | None = None,
 ) -> Path:  # fmt: skip
     """Trains an adapter on a loaded base and writes it, in bfloat16, as pytorch_lora_weights.safetensors in `run`; `start`: an earlier one to go on from;
-    `others`: the commons' works of what the artist never drew; `counterparts`: as `turned_loss` takes them."""
+    `others`: the commons' works of what is not shown in the artist's hand; `counterparts`: as `turned_loss` takes them."""
     torch.manual_seed(schedule.seed)
     denoiser.requires_grad_(False)
     denoiser.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, init_lora_weights="gaussian", target_modules=list(config.targets)))

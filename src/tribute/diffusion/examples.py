@@ -29,7 +29,7 @@ RECOLOURED = 0.2  # how often a recoloured copy is drawn, to once for its work
 MIRRORED = 0.2  # how often a work is drawn mirrored, to once as it is
 Read = Callable[[str], bytes]  # picture hash -> PNG bytes
 Hands = dict[str, tuple[str, str]]  # style -> words for its hand, English and Chinese
-ALIKE = 0.7  # the part of an artist's works, those most like another hand's of the same thing, that the other's are turned into
+LIKEST = 0.7  # the part of an artist's works, those most like another hand's of the same thing, that the other's are turned into
 
 
 def load_pictures(works: Sequence[Work], read: Read, side: int = SIDE) -> np.ndarray:
@@ -96,7 +96,7 @@ def numbered(texts: Sequence[Sequence[str]], tokenizer: CLIPTokenizer) -> tuple[
 def find_counterparts(
     works: Sequence[Work], latents_NCHW: Tensor, others: Sequence[Work], other_latents_NCHW: Tensor, everyday: Collection[str], tokenizer: CLIPTokenizer
 ) -> Examples | None:
-    """An artist's works, each after the likest of the same concept in another hand, along C; the most alike `ALIKE` of them, None where there is none."""
+    """An artist's works, each after the likest of the same concept in another hand, along C; the most alike `LIKEST` of them, None where there is none."""
     of_concept: dict[str, list[int]] = {}
     for at, other in enumerate(others):
         of_concept.setdefault(other.concept, []).append(at)
@@ -105,7 +105,7 @@ def find_counterparts(
         if same := of_concept.get(work.concept):
             apart_M = (other_latents_NCHW[same] - latents_NCHW[at]).square().mean((1, 2, 3))
             nearest.append((float(apart_M.min()), at, same[int(apart_M.argmin())]))
-    chosen = sorted(nearest)[: math.ceil(ALIKE * len(nearest))]
+    chosen = sorted(nearest)[: math.ceil(LIKEST * len(nearest))]
     if not chosen:
         return None
     own = [at for _, at, _ in chosen]

@@ -241,8 +241,8 @@ def style(
 
     `commons`: the base's works, whose commonest concepts are drawn more often here too. A style of few things (portraits, say) learns them again
     beside its own: worn on anything else it made the ruins of a portrait (prior preservation, Ruiz et al. 2023, arXiv:2208.12242). Any other keeps what
-    the base makes of what the artist never drew and is shown how works of the same things become the artist's (`train_style`). `start`: an earlier
-    adapter to go on from. `changes`: of STYLE, and of how long so many concepts take, for this run.
+    the base makes of what is not shown in the artist's hand, and is shown how works of the same things become the artist's (`train_style`). `start`:
+    an earlier adapter to go on from. `changes`: of STYLE, and of how long so many concepts take, for this run.
     """
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
