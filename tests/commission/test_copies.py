@@ -121,6 +121,7 @@ def test_damaged_works_are_told(studio, lines):
         names_a_work(studio.model.folder, recipe, {"noto"})
 
 
+@pytest.mark.slow
 def test_where_no_seed_is_given_only_whoever_wears_the_artists_style_may_have_what_they_drew(studio, tmp_path, monkeypatch):
     """Everything looks like a work here: like one of ada's, then like others'."""
     torch.manual_seed(5)

@@ -74,6 +74,7 @@ def test_a_picture_of_another_hand_is_turned_right_where_the_clean_one_made_is_t
     assert turned_loss(knows, counterparts, encode, scheduler, untold, EMPTY, torch.Generator().manual_seed(1)).item() > 0.5
 
 
+@pytest.mark.slow
 def test_a_style_leaves_to_the_base_what_its_artist_never_drew(tmp_path):
     """The same short training with and without the commons beside: nearer to the base on their words with."""
     schedule = Schedule(steps=30, batch=8, learning_rate=1e-2, warmup=1, ema_half_life=1, muon=True)

@@ -4,6 +4,7 @@ from safetensors.numpy import save_file
 
 from tests.conftest import flat_art
 from tests.provenance.test_copies import ATTACKS, laid_askew
+from tribute.provenance import alignment
 from tribute.provenance.copies import CopyIndex, descriptor
 from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, Fingerprints, build_fingerprints, fingerprints_of
 from tribute.records import Unreadable
@@ -33,6 +34,21 @@ def test_a_copy_that_is_smaller_turned_and_off_its_place_is_nearly_always_told(k
 
 def test_a_stranger_is_none(known):
     assert [known.is_copy(flat_art(seed=seed, side=128)) for seed in range(500, 510)] == [False] * 10
+
+
+def test_no_pose_is_followed_where_it_is_clear_whether_a_work_is_alike_enough(known, monkeypatch):
+    posed, looks = alignment._posed, []
+    monkeypatch.setattr(alignment, "_posed", lambda *given: looks.append(given) or posed(*given))
+    askew = laid_askew(WORKS[20])
+    asked = [(WORKS[20], ALIKE, True), (flat_art(seed=500, side=128), 0.99, False), (askew, ALIKE, True)]
+    told, counted = [], []
+    for picture, enough, _ in asked:
+        looks.clear()
+        told.append(bool(known.similarities(picture, enough).max() >= enough))
+        counted.append(len(looks))
+    assert told == [bool(known.similarities(picture).max() >= enough) for picture, enough, _ in asked] == [expected for *_, expected in asked]
+    assert (counted[0], counted[1], counted[2] > 1) == (1, 1, True)
+    assert (known.similarities(askew, ALIKE) == known.similarities(askew)).all()
 
 
 def test_one_plain_colour_is_like_nothing_and_hides_nothing(known):

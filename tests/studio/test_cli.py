@@ -83,6 +83,7 @@ def test_the_loop_from_the_command_line(home, tmp_path, capsys):
     assert (tmp_path / "heat.png").exists()
 
 
+@pytest.mark.slow
 def test_paying_an_artist_from_the_command_line(home, tmp_path, capsys):
     from tribute.ledger.settlement import week_of
     from tribute.records import utc_now
@@ -243,6 +244,6 @@ def test_whoever_gives_a_seed_is_told_where_another_stands_for_it(home, tmp_path
     build_fingerprints(np.stack([descriptor(work) for work in works])).save(folder / FINGERPRINTS)
     fingerprints_of.cache_clear()
     out = create()
-    assert out.count("Led away from a near copy: in place of seed 1") == 1
+    assert out.count("Drawn another way: in place of seed 1") == 1
     monkeypatch.setenv("TRIBUTE_LANG", "zh")
-    assert "避开了近似的副本: 代替种子 1" in create()
+    assert "换了一种画法: 代替种子 1" in create()

@@ -24,6 +24,7 @@ FOLLOWED, STEPS = 8, 6
 PROBE = 0.02  # of each number of a pose, to see what it changes
 UTMOST = (0.2, 0.14, 0.16, 0.12, 0.22, 0.22)  # that each number may come to
 STRIDE = 0.08  # of each number, in one step
+LIFT = 0.15  # that following a pose nearly never adds to a likeness: of 139 works laid askew that are told by it 98% are told without going further
 NEAR, FAR = 3 / 64, 9 / 64
 
 
@@ -76,10 +77,16 @@ def _posed(picture_1CHW: Tensor, poses_V6: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def similarities(picture_HWC: np.ndarray, vectors_NK: Tensor, compared: Callable[[Tensor], Tensor]) -> np.ndarray:
-    """similarity_N in [-1, 1] of a picture, in the pose that is likest, to works whose vectors are given; `compared` makes such vectors of descriptors_VD."""
+def similarities(picture_HWC: np.ndarray, vectors_NK: Tensor, compared: Callable[[Tensor], Tensor], enough: float | None = None) -> np.ndarray:
+    """similarity_N in [-1, 1] of a picture, in the pose that is likest, to works whose vectors are given; `compared` makes such vectors of descriptors_VD.
+
+    `enough`: where all that matters is whether one is so alike. Then no pose is followed where one is already, or none is within LIFT of it.
+    """
     picture_1CHW = as_seen(picture_HWC)
     best_N, pose_N = (vectors_NK @ compared(_posed(picture_1CHW, poses())).T).max(1)
+    found: np.ndarray = best_N.numpy()  # the same memory, so that what is followed below is found too
+    if enough is not None and not enough - LIFT <= float(found.max()) < enough:
+        return found
     followed_W = best_N.topk(min(FOLLOWED, len(best_N))).indices
     wanted_WK, pose_W6 = vectors_NK[followed_W], poses()[pose_N[followed_W]]
     probes_76 = torch.cat([torch.zeros(1, 6), PROBE * torch.eye(6)])
@@ -93,5 +100,4 @@ def similarities(picture_HWC: np.ndarray, vectors_NK: Tensor, compared: Callable
         step_W61 = torch.linalg.solve(gram_W66, slopes_W6K @ (wanted_WK - seen_W7K[:, 0])[:, :, None])
         pose_W6 = (pose_W6 + step_W61[:, :, 0].clamp(-STRIDE, STRIDE)).clamp(-utmost_6, utmost_6)
     best_N[followed_W] = torch.maximum(best_N[followed_W], (compared(_posed(picture_1CHW, pose_W6)) * wanted_WK).sum(1))
-    found: np.ndarray = best_N.numpy()
     return found

@@ -48,8 +48,8 @@ class Fingerprints:
         levels_NK = np.stack([self.codes_NP & 15, self.codes_NP >> 4], 2).reshape(len(self.codes_NP), -1)
         return _unit((levels_NK - np.float32(7.5)) * STEP * self.deviation_K + self.mean_K)
 
-    def similarities(self, picture_HWC: np.ndarray) -> np.ndarray:
-        """similarity_N in [-1, 1] of a picture to each work."""
+    def similarities(self, picture_HWC: np.ndarray, enough: float | None = None) -> np.ndarray:
+        """similarity_N in [-1, 1] of a picture to each work; `enough` as in `alignment.similarities`."""
         import torch
 
         from tribute.provenance.alignment import similarities
@@ -59,11 +59,11 @@ class Fingerprints:
         def components(seen_VD: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.normalize(seen_VD @ directions_DK, dim=1, eps=1e-6)
 
-        return similarities(picture_HWC, torch.from_numpy(self.vectors_NK), components)
+        return similarities(picture_HWC, torch.from_numpy(self.vectors_NK), components, enough)
 
     def is_copy(self, picture_HWC: np.ndarray) -> bool:
         """Whether a picture may be a near copy of a work; it is said of nearly all that are, and of some that are not quite."""
-        return bool(self.similarities(picture_HWC).max() >= ALIKE)
+        return bool(self.similarities(picture_HWC, ALIKE).max() >= ALIKE)
 
     def copied(self, picture_HWC: np.ndarray) -> np.ndarray:
         """similarity_N in [-1, 1] of a picture from anywhere, which may be a cut or mirrored copy."""
