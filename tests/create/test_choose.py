@@ -11,8 +11,7 @@ from tests.conftest import flat_art
 from tests.tiny import make_adapter
 from tribute.commission import TRIES, Ask, commission, recipes_of, unseeded
 from tribute.commission.copies import too_alike
-from tribute.create import choose
-from tribute.create.choose import BESIDE, ELSEWHERE, FURTHER, ROUNDS, best_of, can_choose, likeness_to_words, own_or_best_of
+from tribute.create.choose import BESIDE, ELSEWHERE, ROUNDS, best_of, can_choose, likeness_to_words, own_or_best_of
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
 from tribute.diffusion.towers import Towers
@@ -22,9 +21,8 @@ from tribute.records import StyleUse, Unreadable
 
 
 @pytest.fixture
-def towered(bench, tmp_path, monkeypatch):
-    """The bench with its model told apart by towers, which never learned, so that whatever they say is like enough."""
-    monkeypatch.setattr(choose, "LIKE", -1.0)
+def towered(bench, tmp_path):
+    """The bench with its model told apart by towers."""
     folder = tmp_path / "towered"
     shutil.copytree(bench.folder, folder)
     torch.manual_seed(5)
@@ -76,19 +74,22 @@ def test_what_is_passed_over_is_not_kept(towered):
 def test_where_all_are_passed_over_others_are_drawn_and_at_last_the_least_alike_is_kept(towered):
     recipes, steps = recipes_of(ask(count=2, tries=2), towered.model, []), []
     (_, other), _ = best_of(towered.model, recipes, 2, None)
-    further = range(FURTHER + 2 * 7, FURTHER + 2 * 7 + 4)
-    for passed_over, seeds, noise in ((2, further, 0.0), (2 + 4, (7, 8), ROUNDS[2]), (2 + 4 + 2, (7, 8), ROUNDS[3])):
-        seen, told = [], copies(lambda found: seen.append(found) or len(seen) <= passed_over)  # noqa: B023
-        (kept,), drawn = best_of(towered.model, recipes[:1], 2, None, too_alike=told)
-        assert (kept.seed in seeds, kept.prompt_noise) == (True, noise)
-        assert alike(drawn[0], sample(towered.model, [as_drawn(kept)], None)[0])
-    seen, told = [], copies(lambda found: seen.append(found) or len(seen) <= 2)
-    assert best_of(towered.model, recipes, 2, None, too_alike=told)[0][1] == other
-    seen, how_alike = [], iter((5.0, 4.0, 6.0, 7.0, 8.0, 9.0, 0.5, 3.0, 1.0, 2.0))  # all are too alike, the least so a try of the third round
+    seen = []
+
+    def all_of_the_first(found):
+        seen.append(found)
+        return len(seen) <= 2
+
+    kept, drawn = best_of(towered.model, recipes, 2, None, too_alike=copies(all_of_the_first))
+    assert kept[1] == other
+    assert (kept[0].prompt_noise, kept[0].seed in (7, 8)) == (ROUNDS[1], True)
+    (alone,) = sample(towered.model, [as_drawn(kept[0])], None)
+    assert alike(drawn[0], alone)
+    seen, how_alike = [], iter((5.0, 4.0, 0.5, 3.0, 1.0, 2.0))  # all are too alike, the least so a try of the second round
     all_too_alike = {"too_alike": lambda found: seen.append(found) or next(how_alike)}
     kept, drawn = best_of(towered.model, recipes[:1], 2, None, lambda done, total: steps.append((done, total)), **all_too_alike)
-    assert kept[0].prompt_noise == ROUNDS[2]
-    assert drawn[0] is seen[6]
+    assert kept[0].prompt_noise == ROUNDS[1]
+    assert drawn[0] is seen[2]
     assert alike(drawn[0], sample(towered.model, [as_drawn(kept[0])], None)[0])
     assert steps == [(done, 2) for _ in ROUNDS for done in (1, 2)]  # one batch a round, and none that goes without a word
 
@@ -104,36 +105,9 @@ def test_where_all_are_passed_over_whoever_names_a_work_gets_the_first_best(towe
     kept, drawn = best_of(towered.model, recipes, 3, None, too_alike=told, may_copy=lambda *_: True)
     assert (kept, len(seen)) == (expected, 6)
     assert all(alike(one, other) for one, other in zip(drawn, pictures, strict=True))
-    how_alike = iter([2.0] * 12 + [1.0] * 3 + [1.5] * 3)  # of those that name none the third round is least alike
+    how_alike = iter([2.0] * 6 + [1.0] * 6)  # of those that name none the later are less alike
     kept, _ = best_of(towered.model, recipes, 3, None, too_alike=lambda _: next(how_alike), may_copy=lambda recipe, _: recipe == recipes[1])
-    assert (kept[0].prompt_noise, kept[1]) == (ROUNDS[2], expected[1])
-
-
-def test_where_none_is_like_its_words_more_are_drawn_and_the_likest_of_all_is_kept(towered, monkeypatch):
-    recipes, steps = recipes_of(ask(count=2, tries=2), towered.model, []), []
-    monkeypatch.setattr(choose, "LIKE", 2.0)
-    towered.model.hands = (("flat", "扁平"), ("glossy 3D", "光亮立体"))
-    kept, drawn = best_of(towered.model, recipes, 2, None)
-    for recipe, chosen, picture in zip(recipes, kept, drawn, strict=True):
-        tried = [one for turn in range(3) for one in choose._tries(towered.model, recipe, 2, turn)]
-        assert [one.seed - recipe.seed for one in tried] == [0, 1, *(FURTHER + recipe.seed + more for more in range(4)), 0, 1]
-        pictures = sample(towered.model, [as_drawn(one) for one in tried], None)
-        likest = int(likeness_to_words(towered.model, recipe.prompt, pictures).argmax())
-        assert chosen == tried[likest]
-        assert alike(picture, pictures[likest])
-    best_of(towered.model, recipes[:1], 2, None, lambda done, total: steps.append((done, total)))
-    assert steps == [(done, 2) for _ in ROUNDS[:3] for done in (1, 2)]  # noise is for those alone of which all look like works
-    in_a_hand, steps_in_it = recipes_of(ask(prompt="a blue heart, flat", tries=2), towered.model, []), []
-    best_of(towered.model, in_a_hand, 2, None, lambda done, total: steps_in_it.append((done, total)))
-    assert steps_in_it == steps[:4]  # no other hand stands beside the one that is asked for
-    (first,), (picture,) = (one[:1] for one in best_of(towered.model, recipes, 2, None))
-    steps.clear()
-    monkeypatch.setattr(choose, "LIKE", float(likeness_to_words(towered.model, first.prompt, [picture])[0]) - 1e-4)
-    assert best_of(towered.model, recipes[:1], 2, None, lambda done, total: steps.append((done, total)))[0] == [first]
-    assert len(steps) <= 6  # it was enough
-    monkeypatch.setattr(choose, "LIKE", 2.0)
-    free = copies(lambda found: not any(alike(found, one) for one in drawn))
-    assert best_of(towered.model, recipes, 2, None, too_alike=free)[0] == kept  # what is like no work stands before what is likest to the words
+    assert (kept[0].prompt_noise, kept[1]) == (ROUNDS[1], expected[1])
 
 
 def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered):
@@ -142,7 +116,7 @@ def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered
 
     def second_round(*styles, **more):
         recipes, seen = recipes_of(ask(*styles, count=1, tries=3, **more), towered.model, []), []
-        (kept,), (picture,) = best_of(towered.model, recipes, 3, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 9))
+        (kept,), (picture,) = best_of(towered.model, recipes, 3, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 3))
         (alone,) = sample(towered.model, [as_drawn(kept)], None)
         assert alike(picture, alone)
         return kept
@@ -153,7 +127,7 @@ def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered
     assert kept.prompt_noise == BESIDE[number]
     assert second_round(prompt="蓝色的心").beside in ("蓝色的心，扁平", "蓝色的心，光亮立体", "蓝色的心，长")
     for kept in (second_round(prompt="a blue heart, FLAT"), second_round(prompt_noise=0.3), second_round(beside="a red heart")):
-        assert (kept.beside, kept.prompt_noise) == (kept.beside if kept.prompt == "a blue heart" else "", ROUNDS[2])
+        assert (kept.beside, kept.prompt_noise) == (kept.beside if kept.prompt == "a blue heart" else "", ROUNDS[1])
 
 
 def test_what_is_led_away_takes_the_student_twice_as_many_steps(towered, tmp_path):
@@ -162,7 +136,7 @@ def test_what_is_led_away_takes_the_student_twice_as_many_steps(towered, tmp_pat
     model.student.write_bytes(make_adapter(towered.folder, 9))
     recipes = recipes_of(ask(tries=2, steps=None), model, [])
     (first,), _ = best_of(model, recipes, 2, None)
-    (kept,), (picture,) = best_of(model, recipes, 2, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 6))
+    (kept,), (picture,) = best_of(model, recipes, 2, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 2))
     assert (first.student, first.steps, kept.student, kept.steps) == (True, 2, True, 4)
     again = recipes_of(ask(steps=None, seed=kept.seed, prompt_noise=kept.prompt_noise), model, [])
     assert again == [kept]  # so that it is the same picture when it is drawn once more, larger say
@@ -173,8 +147,8 @@ def test_a_worn_hand_has_no_other_beside_it(towered):
     towered.model.hands = (("flat", "扁平"),)
     styles, seen = (StyleUse(name="ada", adapter_sha256=towered.styles["ada"].adapter_sha256),), []
     recipes = [recipe.model_copy(update={"styles": styles}) for recipe in recipes_of(ask(tries=2), towered.model, [])]
-    (kept,), _ = best_of(towered.model, recipes, 2, towered.desk.blobs.get, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 6))
-    assert (kept.beside, kept.prompt_noise) == ("", ROUNDS[2])
+    (kept,), _ = best_of(towered.model, recipes, 2, towered.desk.blobs.get, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 2))
+    assert (kept.beside, kept.prompt_noise) == ("", ROUNDS[1])
 
 
 def test_a_commission_passes_over_near_copies_of_the_works_that_its_model_knows(towered):

@@ -244,6 +244,6 @@ def test_whoever_gives_a_seed_is_told_where_another_stands_for_it(home, tmp_path
     build_fingerprints(np.stack([descriptor(work) for work in works])).save(folder / FINGERPRINTS)
     fingerprints_of.cache_clear()
     out = create()
-    assert out.count("Drawn another way: in place of seed 1") == 1
+    assert out.count("Led away from a near copy: in place of seed 1") == 1
     monkeypatch.setenv("TRIBUTE_LANG", "zh")
-    assert "换了一种画法: 代替种子 1" in create()
+    assert "避开了近似的副本: 代替种子 1" in create()

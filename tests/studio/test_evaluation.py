@@ -109,7 +109,7 @@ def test_copies_are_told_and_strangers_are_not(material):
     asked = {"portraits": copies, "plain words, best of 4": strangers, "held-out pairs, best of 4": copies[:3]}
     given = measure.given_copies_figures(material, asked, {"plain words, best of 4": 2})
     assert [figure.value for figure in given] == [len(copies), 0, 3]
-    assert "; 2 of them drawn another way" in given[1].note
+    assert "; 2 of them led away" in given[1].note
     assert [figure.met for figure in given] == [None, None, False]
 
 

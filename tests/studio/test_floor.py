@@ -169,15 +169,15 @@ def test_a_picture_that_is_a_near_copy_of_a_work_says_so_on_its_page(visits, hou
     assert "几乎相同" in mei.get(leans, headers={"accept-language": "zh"}).text
 
 
-def test_a_picture_that_was_drawn_another_way_says_so_on_its_page(visits, house):
+def test_a_picture_that_was_led_away_from_a_near_copy_says_so_on_its_page(visits, house):
     size, mei = {"width": 64, "height": 64, "steps": 1, "guidance": 1.0}, visits["mei"]
     for led, told in (({}, ""), ({"prompt_noise": 0.6}, "noise on the words: 0.6"), ({"beside": "a <fox>, flat"}, "half told as “a &lt;fox&gt;, flat”")):
         (picture,) = drawn(house, house.people.named("mei"), **size, **led)
         page = mei.get(f"/pictures/{picture.id}").text
-        assert ("Drawn another way" in page) == bool(led)
+        assert ("Led away from a near copy" in page) == bool(led)
         assert told in page
         chinese = mei.get(f"/pictures/{picture.id}", headers={"accept-language": "zh"}).text
-        assert ("换了一种画法" in chinese) == bool(led)
+        assert ("避开了近似的副本" in chinese) == bool(led)
         assert ("一半当作" in chinese) == ("beside" in led)
 
 

@@ -28,7 +28,7 @@ TRIES = 4  # of each picture, where nobody asks for a seed of their own
 
 
 class Ask(Record):
-    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ..., or each the best of `tries` seeds in a row and, if need be, of more.
+    """What somebody wants: `count` pictures with seeds `seed`, `seed` + 1, ..., or each the best of `tries` seeds in a row.
 
     The few-step student draws where the model has one, unless `full`, steps, guidance or a negative prompt (which needs guidance)
     are given. What is left out is the model's own.
@@ -40,7 +40,7 @@ class Ask(Record):
     styles: tuple[StyleUse, ...] = ()
     seed: int = Field(ge=0, le=2**32 - 1)
     count: int = Field(default=1, ge=1, le=16)
-    tries: int = Field(default=1, ge=1, le=8)  # drawn for each picture, and more where none is like its words; the likest is kept, where the model can tell
+    tries: int = Field(default=1, ge=1, le=8)  # drawn for each picture; what is most like the words is kept, where the model can tell
     full: bool = False
     steps: int | None = Field(default=None, ge=1, le=150)
     guidance: float | None = Field(default=None, ge=1.0, le=30.0)

@@ -22,7 +22,7 @@ FINGERPRINTS = "fingerprints.safetensors"
 COMPONENTS = 128
 DESCRIPTOR = 16 * 16 * 3 + 24 * 24  # numbers of one
 STEP = 0.3352  # of a component's deviation
-ALIKE = 0.925  # similarity from which a drawn picture may be a near copy: docs/decisions/0028, 0036 and 0039
+ALIKE = 0.94  # similarity from which a drawn picture may be a near copy: docs/decisions/0028 and 0036
 SURE = 0.96  # similarity from which any picture is taken for a copy: bench/likeness.py, docs/studio.md
 
 

@@ -92,9 +92,9 @@ def create(
             typer.echo(f"{say('picture')}: {path}   {say('id')} {picture.id}   {say('seed')} {picture.recipe.seed}")
             if picture.recipe.told:
                 typer.echo(f"{say('Drawn as')}: {picture.recipe.told}")
-            led = _another_way(picture.recipe, (ask.seed + at) % 2**32 if ask.tries == 1 and not ask.variation_strength else picture.recipe.seed)
+            led = _led_away(picture.recipe, (ask.seed + at) % 2**32 if ask.tries == 1 and not ask.variation_strength else picture.recipe.seed)
             if led:
-                typer.echo(f"{say('Drawn another way')}: {', '.join(led)}")
+                typer.echo(f"{say('Led away from a near copy')}: {', '.join(led)}")
             if copy:
                 typer.echo(say("This may be a near copy of a work that the model knows by heart."))
             show_credits(workshop, picture, picture.credits)
@@ -102,8 +102,8 @@ def create(
         print_json(shown)
 
 
-def _another_way(recipe: Any, asked_seed: int) -> list[str]:
-    """How a picture was drawn whose own words and seed gave near copies or nothing like them; nothing for any other."""
+def _led_away(recipe: Any, asked_seed: int) -> list[str]:
+    """How a picture was led away from a near copy; nothing where it was not."""
     told = [f"{say('in place of seed')} {asked_seed}"] if recipe.seed != asked_seed else []
     half = [f"{say('half told as')} {recipe.beside!r}"] if recipe.beside else []
     return told + half + ([f"{say('noise on the words:')} {recipe.prompt_noise}"] if recipe.prompt_noise else [])

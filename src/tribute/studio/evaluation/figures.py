@@ -246,12 +246,12 @@ def copy_figures(material: Material, drawn: Drawn, led_away: int, probes: int = 
     ]  # fmt: skip
 
 
-def given_copies_figures(material: Material, given: Mapping[str, Drawn], another_way: Mapping[str, int]) -> list[Figure]:
-    """Near copies among what people get, where tries that look like one are passed over. `another_way`: how many of each were drawn so."""
+def given_copies_figures(material: Material, given: Mapping[str, Drawn], led_away: Mapping[str, int]) -> list[Figure]:
+    """Near copies among what people get, where tries that look like one are passed over. `led_away`: how many of each gave way to others."""
     figures = []
     for name, drawn in given.items():
         copied = sum(material.by_heart.nearest(picture).is_copy for _, picture in drawn)
         target = 0.0 if name.startswith("held-out pairs") else None
-        note = f"of {len(drawn)}; {another_way.get(name, 0)} of them drawn another way"
+        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away"
         figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, note))
     return figures

@@ -59,7 +59,7 @@ class Artist:
 
     def __init__(self, workshop: Workshop, model: Model) -> None:
         self.workshop, self.model = workshop, model
-        self.another_way = Counter[str]()  # pictures that stand for another seed's, or whose words were mixed or noised, by what they were
+        self.led_away = Counter[str]()  # pictures that were led away from near copies, by what they were
         with workshop.database.reading() as connection:
             self.styles = {style.name: style for style in documents(connection, styles, Style) if style.base_snapshot == model.snapshot}
 
@@ -79,8 +79,8 @@ class Artist:
             recipes = [self.recipe(trial, full) for trial in some]
             if not full:
                 recipes, small = away_from_copies(self.model, recipes, tries, self.workshop.blobs.get)
-                self.another_way[what] += sum(bool(recipe.prompt_noise or recipe.beside or (tries == 1 and recipe.seed != trial.seed))
-                                              for trial, recipe in zip(some, recipes, strict=True))  # fmt: skip
+                self.led_away[what] += sum(not trial.seed <= recipe.seed < trial.seed + tries or bool(recipe.prompt_noise or recipe.beside)
+                                           for trial, recipe in zip(some, recipes, strict=True))  # fmt: skip
                 made = [enlarged(self.model, recipe, small_HWC) for recipe, small_HWC in zip(recipes, small, strict=True)]
             else:
                 made = sample(self.model, recipes, self.workshop.blobs.get)
@@ -133,8 +133,8 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
         measure.colour_figure(*colours),
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
-        *measure.copy_figures(material, [*english, *held_en], artist.another_way["held-out pairs, English"]),
-        *measure.given_copies_figures(material, {"portraits": portraits, **given}, artist.another_way),
+        *measure.copy_figures(material, [*english, *held_en], artist.led_away["held-out pairs, English"]),
+        *measure.given_copies_figures(material, {"portraits": portraits, **given}, artist.led_away),
         *timed,
     ]
     sheets = {
