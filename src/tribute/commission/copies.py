@@ -41,7 +41,8 @@ def near_copy(model: Model) -> Callable[[np.ndarray], bool]:
 
 
 def too_alike(model: Model) -> Callable[[np.ndarray], float]:
-    """What says by how much a picture_HWC is too like some work that the model's folder has the fingerprint of; below 0 it is a near copy of none."""
+    """What says by how much a picture_HWC is too like some work that the model's folder has the fingerprint of, at least; below 0 it is a near copy of
+    none."""
     known = fingerprints_of(model.folder)
     return lambda picture_HWC: float(known.similarities(picture_HWC, ALIKE).max()) - ALIKE if known else -1.0
 
