@@ -38,8 +38,12 @@ plain = draw()
 assert plain.shape == (128, 128, 3), plain.shape
 pipe.load_lora_weights(sys.argv[1] + "/styles", weight_name=sys.argv[2] + ".safetensors", adapter_name="style")
 styled = draw()
+pipe.vae.load_lora_adapter(sys.argv[1] + "/styles", weight_name=sys.argv[2] + ".safetensors", prefix="vae", adapter_name="style")
+finer = draw()
 pipe.unload_lora_weights()
+pipe.vae.delete_adapters("style")
 assert np.abs(styled - plain).mean() > 1, "the style changes nothing"
+assert np.abs(finer - styled).mean() > 0.5, "its part of the decoder changes nothing"
 assert (draw() == plain).all(), "the style leaks"
 """
 
@@ -122,7 +126,7 @@ def test_the_model_card_says_what_is_in_it(collection, works):
 
 
 def test_the_model_card_quotes_the_evaluation_of_these_very_weights():
-    from examples.model_card import figure_row
+    from examples.model_card import figure_row, missed_row
 
     from tribute.diffusion.loading import weights_hash
     from tribute.studio.evaluation.figures import Figure
@@ -134,6 +138,10 @@ def test_the_model_card_quotes_the_evaluation_of_these_very_weights():
     for document in report["figures"]:
         figure = Figure.of(document)
         assert figure_row(figure) in card
+        if figure.met is False:
+            assert missed_row(figure) in card
+        else:
+            assert f"\n- {figure.name}: " not in card
         assert figure.met == document["met"]
     page = (ROOT / "docs" / "evaluation" / "report.html").read_text(encoding="utf-8")
     for name in re.findall(r'<img src="([^"]+)"', page):

@@ -75,10 +75,15 @@ def make_model(folder: Path, kind: str = "sd1", snapshot: str | None = None) -> 
 
 
 @functools.cache
-def make_adapter(folder: Path, seed: int, strength: float = 0.5) -> bytes:
-    """A LoRA for an sd1 folder, as the bytes of its safetensors file; made once for each."""
+def make_adapter(folder: Path, seed: int, strength: float = 0.5, decoding: bool = False) -> bytes:
+    """A LoRA for an sd1 folder, with `decoding` for its decoder too, as the bytes of its safetensors file; made once for each."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     unet.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=["to_q", "to_v", "conv1"]))
     state = {f"unet.{name}": value.detach() * strength for name, value in get_peft_model_state_dict(unet).items()}
+    if decoding:
+        vae = AutoencoderKL.from_pretrained(folder / "vae")
+        layers = [name for name, part in vae.named_modules() if name.startswith("decoder.") and isinstance(part, torch.nn.Conv2d)]
+        vae.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=layers))
+        state |= {f"vae.{name}": value.detach() for name, value in get_peft_model_state_dict(vae).items()}
     return save({name: value.contiguous() for name, value in state.items()})

@@ -1,14 +1,19 @@
 """What an adapter keeps of the base and learns of other hands; on a small denoiser, made on the spot."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
+from safetensors.torch import load_file, save_file
 
-from tribute.diffusion.adapters import StyleConfig, kept_loss, train_style, turned_loss
+from tests.conftest import flat_art
+from tribute.diffusion.adapters import StyleConfig, add_part, kept_loss, leading_ranks, train_decoder_part, train_style, turned_loss
+from tribute.diffusion.autoencoder import AutoencoderConfig, build_autoencoder, principal_components
 from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_denoiser, build_scheduler
 from tribute.diffusion.training import Schedule
 
@@ -88,3 +93,61 @@ def test_a_style_leaves_to_the_base_what_its_artist_never_drew(tmp_path):
         assert path.is_file()
         left[name] = kept_loss(model, others, encode, build_scheduler(), replace(CONFIG, kept=64), torch.Generator().manual_seed(7)).item()
     assert left["beside"] < 0.7 * left["alone"]
+
+
+@pytest.mark.parametrize("shape", [(10, 12), (10, 3, 3, 3)])
+def test_the_leading_ranks_of_a_layer_are_what_is_left_of_it(shape):
+    """A change of two ranks in an adapter of five is all there with two, and with one its larger half."""
+    torch.manual_seed(1)
+    ups, downs = torch.linalg.qr(torch.randn(8, 2))[0], torch.linalg.qr(torch.randn(math.prod(shape[1:]), 2))[0].T * torch.tensor([[3.0], [1.0]])
+    mixing = torch.randn(2, 5)
+    up, down = (ups @ mixing).view(8, 5, *[1] * (len(shape) - 2)), (torch.linalg.pinv(mixing) @ downs).view(5, *shape[1:])
+    weights = {"a.lora_A.weight": down, "a.lora_B.weight": up}
+
+    def change(weights):
+        return weights["a.lora_B.weight"].flatten(1) @ weights["a.lora_A.weight"].flatten(1)
+
+    two, one = leading_ranks(weights, 2), leading_ranks(weights, 1)
+    assert [value.shape[0] for value in (two["a.lora_A.weight"], one["a.lora_A.weight"])] == [2, 1]
+    assert two["a.lora_B.weight"].dim() == len(shape)
+    torch.testing.assert_close(change(two), ups @ downs, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(change(one), ups[:, :1] @ downs[:1], atol=1e-4, rtol=1e-4)
+    assert leading_ranks(weights, 5) == weights
+
+
+def test_a_style_goes_on_from_a_larger_one_with_its_leading_ranks(tmp_path, denoiser):
+    schedule = Schedule(steps=1, batch=2, learning_rate=1e-9, warmup=1)
+    larger = train_style(tmp_path / "larger", denoiser, examples(4, 4, 1), encode, EMPTY, schedule, replace(CONFIG, rank=4))
+    torch.manual_seed(3)
+    smaller = train_style(tmp_path / "smaller", build_denoiser(SMALL), examples(4, 4, 1), encode, EMPTY, schedule, CONFIG, larger)
+    assert {len(value) for name, value in load_file(smaller).items() if ".lora_A." in name} == {2}
+
+
+def decoder_part(run, pictures, held, steps, start=None, rate=2e-2):
+    config = AutoencoderConfig(widths=(8, 8, 8), latent_channels=6)
+    torch.manual_seed(5)
+    autoencoder = build_autoencoder(config)
+    basis = principal_components(pictures, 6, 6, side=4)
+    schedule = Schedule(steps=steps, batch=2, learning_rate=rate, warmup=1, ema_half_life=1, weight_decay=0.0)
+    return train_decoder_part(run, autoencoder, pictures, held, basis, schedule, CONFIG, None, start)
+
+
+def test_a_decoders_part_is_kept_where_it_gives_works_back_better(tmp_path):
+    pictures = np.stack([flat_art(32, seed) for seed in range(6)])
+    weights = decoder_part(tmp_path / "learned", pictures, pictures[:3], 20)
+    without, with_it = (float(told) for told in (tmp_path / "learned" / "psnr.txt").read_text().split())
+    assert with_it > without
+    assert {name.split(".")[0] for name in weights} == {"vae"}
+    assert len(weights) == 2 * len({name.split(".lora_")[0] for name in weights})
+    adapter = tmp_path / "adapter.safetensors"
+    save_file({"unet.conv1.lora_A.weight": torch.ones(2, 2)}, adapter)
+    add_part(adapter, weights)
+    assert load_file(adapter).keys() == {"unet.conv1.lora_A.weight", *weights}
+    again = decoder_part(tmp_path / "again", pictures, pictures[:3], 1, adapter, 1e-9)
+    assert float((tmp_path / "again" / "psnr.txt").read_text().split()[1]) == pytest.approx(with_it, abs=0.05)  # it went on from there
+    assert again.keys() == weights.keys()
+
+
+def test_a_decoders_part_is_not_kept_where_it_gives_works_back_no_better(tmp_path):
+    pictures = np.stack([flat_art(32, seed) for seed in range(6)])
+    assert decoder_part(tmp_path, pictures, np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8), 20) == {}

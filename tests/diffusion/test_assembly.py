@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from tribute.diffusion.assembly import adapter, assemble_model, unpack_model
 from tribute.diffusion.recipes import ADAPTER, LEARNED
@@ -30,6 +30,15 @@ def test_a_student_is_assembled_halfway_between_what_it_learned_and_what_it_bega
     said, shipped_said = (json.loads((folder / "tribute.json").read_text())["recipe"] for folder in (out, STARTER))
     assert {stage: set(settings) for stage, settings in said.items()} == {stage: set(settings) for stage, settings in shipped_said.items()}
     assert said["denoiser"]["learned"] == LEARNED
+    worn, earlier = runs / "style-micah" / ADAPTER, start / "style-micah" / ADAPTER
+    earlier.parent.mkdir()
+    denoising, decoding = {"unet.a": torch.full((2,), 4.0)}, {"vae.decoder.a": torch.full((2,), 6.0)}
+    for path, weights in ((worn, {**denoising, **decoding}), (earlier, {"unet.a": torch.zeros(2)})):
+        save_file(weights, path)
+    half = load(adapter(runs / "style-micah", start))
+    assert {name: value.tolist() for name, value in half.items()} == {"unet.a": [2.0, 2.0], "vae.decoder.a": [6.0, 6.0]}  # the decoder's part as learned
+    earlier.unlink()
+    worn.write_bytes((STARTER / "styles" / "micah.safetensors").read_bytes())
     assert adapter(runs / "style-micah", start) == (STARTER / "styles" / "micah.safetensors").read_bytes()  # it did not begin with any
     save_file({"other": torch.zeros(1)}, start / student)
     with pytest.raises(InvalidInput, match="without --start"):

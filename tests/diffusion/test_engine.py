@@ -24,7 +24,7 @@ def far(one, other):
 def test_openvino_draws_what_torch_draws_with_and_without_adapters(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     plain, fast = (load_model(str(bench.folder), engine=engine, dtype=torch.float32) for engine in ("torch", "openvino"))
-    blobs = {sha256(data): data for data in (make_adapter(bench.folder, 1), make_adapter(bench.folder, 2))}
+    blobs = {sha256(data): data for data in (make_adapter(bench.folder, 1), make_adapter(bench.folder, 2, decoding=True))}
     one, two = (StyleUse(name=name, weight=weight, adapter_sha256=key) for name, weight, key in zip(("one", "two"), (1.0, 0.5), blobs, strict=True))
     asked = [recipe(plain, styles=styles, seed=seed) for styles in ((), (one,), (one, two), (two,), ()) for seed in (1, 2)]
     drawn = [sample(model, asked, blobs.__getitem__) for model in (plain, fast)]

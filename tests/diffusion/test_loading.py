@@ -1,7 +1,9 @@
 import json
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from tests.tiny import make_adapter, make_model
 from tribute.create.sample import sample
@@ -29,10 +31,10 @@ def model(tmp_path_factory):
     return load_model(str(make_model(tmp_path_factory.mktemp("m") / "tiny")), engine="torch")
 
 
-@pytest.fixture(scope="module")
-def adapters(model, tmp_path_factory):
+@pytest.fixture(scope="module", params=[False, True], ids=["denoising", "decoding too"])
+def adapters(request, model, tmp_path_factory):
     folder = make_model(tmp_path_factory.mktemp("a") / "tiny")
-    held = {sha256(data): data for data in (make_adapter(folder, 1), make_adapter(folder, 2))}
+    held = {sha256(data): data for data in (make_adapter(folder, 1, decoding=request.param), make_adapter(folder, 2, decoding=request.param))}
     one, two = held
     return held.__getitem__, StyleUse(name="one", adapter_sha256=one), StyleUse(name="two", adapter_sha256=two)
 
@@ -47,6 +49,31 @@ def test_styles_switch_in_and_out_without_a_trace(model, adapters):
     assert (sample(model, [recipe(model, one)], read)[0] == with_one).all()
     assert (sample(model, [recipe(model)], read)[0] == plain).all()
     assert (sample(model, [recipe(model, one.model_copy(update={"weight": 0.0}))], read)[0] == plain).all()
+
+
+def test_an_adapters_part_of_the_decoder_is_worn_with_it_and_by_its_own_row_alone(model, tmp_path):
+    folder = make_model(tmp_path / "tiny")
+    blobs = {sha256(data): data for data in (make_adapter(folder, 1), make_adapter(folder, 1, decoding=True))}
+    plain, decoding = (StyleUse(name=name, adapter_sha256=key) for name, key in zip(("plain", "decoding"), blobs, strict=True))
+    worn = [(), (plain,), (decoding,), (decoding.model_copy(update={"weight": 0.5}),), (plain, decoding)]
+    alone = [sample(model, [recipe(model, *styles)], blobs.__getitem__)[0].astype(int) for styles in worn]
+    together = sample(model, [recipe(model, *styles) for styles in worn], blobs.__getitem__)
+    assert max(np.abs(one - other).max() for one, other in zip(alone, together, strict=True)) <= 1
+    assert np.abs(alone[1] - alone[2]).max() > 3  # the same denoising, decoded otherwise
+    assert np.abs(alone[2] - alone[3]).max() > 3
+    again = sample(model, [recipe(model)], blobs.__getitem__)[0]
+    assert (again == alone[0]).all()
+
+
+@pytest.mark.parametrize(("instead", "told"), [("vae.decoder.conv_gone.", "without 1 of its"), ("vae.encoder.conv_in.", "encoded")])
+def test_weights_for_no_part_of_the_decoder_are_refused(model, tmp_path, instead, told):
+    weights = load(make_adapter(make_model(tmp_path / "tiny"), 1, decoding=True))
+    odd = save({name.replace("vae.decoder.conv_in.", instead): value for name, value in weights.items()})
+    use = StyleUse(name="odd", adapter_sha256=sha256(odd))
+    plain = sample(model, [recipe(model)], None)[0]
+    with pytest.raises(Unreadable, match=told):
+        sample(model, [recipe(model, use)], lambda _: odd)
+    assert (sample(model, [recipe(model)], None)[0] == plain).all()
 
 
 def test_a_damaged_adapter_is_refused(model, adapters):
@@ -110,8 +137,6 @@ def test_an_adapter_under_mixed_names_is_loaded_whole_whatever_the_hash_seed(ben
     import os
     import subprocess
     import sys
-
-    from safetensors.torch import load, save
 
     mixed = {
         (name.replace(".lora_A.", ".lora.down.").replace(".lora_B.", ".lora.up.") if ".attn" in name else name): value

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
@@ -25,11 +25,15 @@ from tribute.studio.wiring import STARTER
 def styled(tmp_path, monkeypatch):
     """What `recipes.style` hands to training, with the starter's own parts: of works and of those of the commons, the examples and the schedule."""
     monkeypatch.setattr(recipes, "train_style", lambda run, model, examples, encode, empty, schedule, *_: (examples, schedule))
+    monkeypatch.setattr(recipes, "decoder_part", lambda *_: {})
+    monkeypatch.setattr(recipes, "add_part", lambda *_: None)
     written = io.BytesIO()
     Image.fromarray(flat_art(128, 1)).save(written, "PNG")
 
     def style(works, commons, changes=None):
-        return recipes.style(tmp_path, works, lambda _: written.getvalue(), parts=STARTER, base=STARTER, hands={}, commons=commons, changes=changes)
+        return recipes.style(
+            tmp_path, works, lambda _: written.getvalue(), parts=STARTER, base=STARTER, vae=STARTER / "vae", hands={}, commons=commons, changes=changes
+        )
 
     return style
 
@@ -66,6 +70,8 @@ def test_a_style_of_few_things_learns_what_its_artist_never_drew_from_the_common
 def test_a_style_of_many_things_is_shown_other_hands_and_keeps_what_its_artist_never_drew(tmp_path, monkeypatch):
     """Works of the commons: those of its own things, to be turned into its own; those of no thing of its own, whose prediction is kept."""
     monkeypatch.setattr(recipes, "train_style", lambda *given: given)
+    monkeypatch.setattr(recipes, "decoder_part", lambda *_: {})
+    monkeypatch.setattr(recipes, "add_part", lambda *_: None)
     monkeypatch.setattr(recipes, "FEW_CONCEPTS", 0)
     written = io.BytesIO()
     Image.fromarray(flat_art(128, 1)).save(written, "PNG")
@@ -74,12 +80,38 @@ def test_a_style_of_many_things_is_shown_other_hands_and_keeps_what_its_artist_n
     shared = [work for work in shared if not held_out(work)]
     other = next(work for work in (of_the_commons[-1].model_copy(update={"concept": f"other-{at}"}) for at in range(9)) if not held_out(work))
     *_, examples, _, _, _, _, _, others, counterparts = recipes.style(
-        tmp_path, WORKS, lambda _: written.getvalue(), parts=STARTER, base=STARTER, hands={}, commons=[*shared, other]
+        tmp_path, WORKS, lambda _: written.getvalue(), parts=STARTER, base=STARTER, vae=STARTER / "vae", hands={}, commons=[*shared, other]
     )
     assert len(examples.latents_NCHW) == 2 * len(WORKS)  # as they are and mirrored
     assert len(others.latents_NCHW) == 2
     assert len(shared) > 1
     assert counterparts.latents_NCHW.shape == (math.ceil(0.7 * len(shared)), 128, 8, 8)
+
+
+@pytest.mark.slow
+def test_a_styles_part_of_the_decoder_learns_from_its_artists_works(tmp_path, monkeypatch):
+    """With the starter's own decoder and denoiser: works of thin black lines come back better, by weights of the decoder's own names."""
+    written = {}
+    for seed in range(12):
+        drawn, rng = Image.new("RGB", (128, 128), "white"), np.random.default_rng(seed)
+        pen = ImageDraw.Draw(drawn)
+        for _ in range(12):
+            pen.line([tuple(point) for point in rng.integers(0, 128, (2, 2)).tolist()], fill="black", width=1)
+        made = io.BytesIO()
+        drawn.save(made, "PNG")
+        written[f"{seed:064d}"] = made.getvalue()
+    works = [make_work("ada-artist", "ada", seed).model_copy(update={"picture_sha256": key}) for seed, key in enumerate(written)]
+    monkeypatch.setattr(recipes, "DECODED", replace(recipes.DECODED, steps=25, batch=4))
+    given = PatchBasis.load(STARTER / "basis.safetensors")
+    denoiser = UNet2DConditionModel.from_pretrained(STARTER / "unet").float()
+    _, encode = recipes.frozen_text(STARTER)
+    states = encode(torch.zeros(1, 8, dtype=torch.long))
+    run = tmp_path / "run"
+    weights = recipes.decoder_part(run, works[:8], works[8:], written.__getitem__, given, STARTER / "vae", denoiser, states, recipes.StyleConfig(), None)
+    without, with_it = (float(told) for told in (run / "psnr.txt").read_text().split())
+    assert with_it > without + 0.3
+    assert weights
+    assert all(name.startswith("vae.decoder.") and value.dtype == torch.bfloat16 for name, value in weights.items())
 
 
 def test_a_work_stands_beside_the_likest_of_the_same_thing_in_another_hand():

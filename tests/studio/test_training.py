@@ -103,7 +103,7 @@ def test_a_style_learns_again_only_what_the_base_learned_and_may_still_learn(lai
         (run / recipes.ADAPTER).write_bytes(b"adapter")
         return run / recipes.ADAPTER
 
-    stand_in = SimpleNamespace(ADAPTER=recipes.ADAPTER, style=style)
+    stand_in = SimpleNamespace(ADAPTER=recipes.ADAPTER, style=style, finished_vae=recipes.finished_vae)
     run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
     (works, before) = given[0]
     base = (runs / "denoiser" / "snapshot.txt").read_text().strip()

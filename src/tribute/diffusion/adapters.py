@@ -9,31 +9,42 @@ noise is high and a picture's shape is settled (prior preservation, Ruiz et al. 
 noise is middling works of other hands are turned into the artist's of the same thing, so that it learns how a shape becomes theirs
 apart from which shapes they drew (docs/decisions/0038).
 
+What latents leave out the decoder guesses, and one that learned from the commons guesses as they are drawn: of a thin outline that they have not it
+makes a blur. So a style has a second part, on the decoder's convolutions, which learns to give back the artist's own works (docs/decisions/0040).
+
 Axes: B batch, C latent channels, H height, W width.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
+from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, Redrawn, decode_pictures, decoder_loss, psnr_db
 from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, draw_batch, v_loss
+from tribute.diffusion.loading import in_peft_names
 from tribute.diffusion.training import Schedule, train
 from tribute.records import InvalidInput
+
+DENOISER, AUTOENCODER = "unet.", "vae."  # before the names of a part's weights
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True)
 class StyleConfig:
     rank: int = 16
+    decoder_rank: int = 8
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
     kept: int = 16  # pictures a step, beside the schedule's batch, of things not shown in the artist's hand
     kept_from: int = 620  # of a thousand training steps: the noise from which the base's prediction is kept
@@ -42,13 +53,29 @@ class StyleConfig:
     wordless: float = 0.6  # how often they are turned without their caption: by what is seen, not by what is known by heart
 
 
-def begin_with(denoiser: UNet2DConditionModel, name: str, start: Path | None) -> None:
-    """Gives the adapter `name` the weights of an earlier one, where there is one. Raises InvalidInput for one that does not fit."""
+def leading_ranks(weights: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """An adapter's weights (float32, under peft's names) with at most `rank` ranks a layer: those that change it most, by its singular values."""
+    kept = dict(weights)
+    for name in [key for key, value in weights.items() if key.endswith(DOWN) and len(value) > rank]:
+        up_name = name.removesuffix(DOWN) + UP
+        down, up = weights[name], weights[up_name]
+        (up_basis, up_part), (down_basis, down_part) = torch.linalg.qr(up.flatten(1)), torch.linalg.qr(down.flatten(1).T)
+        left, values_R, right = torch.linalg.svd(up_part @ down_part.T)
+        root_R = values_R[:rank].sqrt()
+        kept[name] = (root_R[:, None] * (right[:rank] @ down_basis.T)).reshape(rank, *down.shape[1:]).contiguous()
+        kept[up_name] = ((up_basis @ left[:, :rank]) * root_R).reshape(len(up), rank, *up.shape[2:]).contiguous()
+    return kept
+
+
+def begin_with(network: Any, name: str, start: Path | None, rank: int, part: str = DENOISER) -> None:
+    """Gives the adapter `name` of this rank the weights of an earlier one, where there is one: of its names that begin with `part`, and as many of its
+    ranks as there is room for. Raises InvalidInput for one that does not fit."""
     if start is None or not start.is_file():
         return
-    given = {key.removeprefix("unet."): value.float() for key, value in load_file(start).items()}
-    given = {key.replace(".lora.down.", ".lora_A.").replace(".lora.up.", ".lora_B."): value for key, value in given.items()}
-    left = set_peft_model_state_dict(denoiser, given, adapter_name=name)
+    given = {key.removeprefix(part): value.float() for key, value in load_file(start).items() if key.startswith(part)}
+    if not given and part == AUTOENCODER:
+        return  # it has no such part
+    left = set_peft_model_state_dict(network, leading_ranks(in_peft_names(given), rank), adapter_name=name)
     missing = [key for key in left.missing_keys if f".{name}." in key]
     if missing or left.unexpected_keys:
         raise InvalidInput(f"{start} does not fit this adapter: {len(missing)} weights missing, {len(left.unexpected_keys)} too many")
@@ -98,7 +125,7 @@ def train_style(
     torch.manual_seed(schedule.seed)
     denoiser.requires_grad_(False)
     denoiser.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, init_lora_weights="gaussian", target_modules=list(config.targets)))
-    begin_with(denoiser, "default", start)
+    begin_with(denoiser, "default", start, config.rank)
     parameters = {name: value for name, value in denoiser.named_parameters() if value.requires_grad}
     scheduler = build_scheduler()
 
@@ -115,3 +142,39 @@ def train_style(
     layers = {name: value.detach().bfloat16().contiguous() for name, value in layers.items()}
     StableDiffusionPipeline.save_lora_weights(run, unet_lora_layers=layers, safe_serialization=True)
     return run / "pytorch_lora_weights.safetensors"
+
+
+def train_decoder_part(
+    run: Path, autoencoder: AutoencoderKL, pictures_NHWC: np.ndarray, held_out_NHWC: np.ndarray, basis: PatchBasis, schedule: Schedule,
+    config: StyleConfig, redrawn: Redrawn | None = None, start: Path | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Trains the adapter of a decoder to give back one artist's uint8 pictures_NHWC, and returns its weights in bfloat16, by their names in the style's
+    file; none where it gives the held-out ones back no better than the decoder alone. psnr.txt says how well, without it and with it.
+
+    `redrawn`: as `decoder_loss` takes it, the adapter worn that it goes with; `start`: an earlier adapter to go on from.
+    """
+    torch.manual_seed(schedule.seed)
+    held_out_latents = basis.encode_pictures(held_out_NHWC)
+    without = psnr_db(decode_pictures(autoencoder, held_out_latents), held_out_NHWC)
+    autoencoder.requires_grad_(False)
+    layers = [name for name, part in autoencoder.named_modules() if name.startswith("decoder.") and isinstance(part, nn.Conv2d)]
+    autoencoder.add_adapter(LoraConfig(r=config.decoder_rank, lora_alpha=config.decoder_rank, init_lora_weights="gaussian", target_modules=layers))
+    begin_with(autoencoder, "default", start, config.decoder_rank, AUTOENCODER)
+    parameters = {name: value for name, value in autoencoder.named_parameters() if value.requires_grad}
+
+    def loss_at(_: int, generator: torch.Generator) -> Tensor:
+        return decoder_loss(autoencoder, pictures_NHWC, basis, schedule.batch, AutoencoderConfig(), redrawn, generator)
+
+    train(run, parameters, loss_at, schedule, config=config)
+    with_it = psnr_db(decode_pictures(autoencoder, held_out_latents), held_out_NHWC)
+    (run / "psnr.txt").write_text(f"{without:.2f}\t{with_it:.2f}\n", encoding="utf-8")
+    if with_it <= without:
+        return {}
+    return {AUTOENCODER + name: value.detach().bfloat16().contiguous() for name, value in get_peft_model_state_dict(autoencoder).items()}
+
+
+def add_part(adapter: Path, weights: dict[str, Tensor]) -> None:
+    """Adds weights to an adapter's file, in the place of those of the same names."""
+    whole = adapter.with_name(f".{adapter.name}")
+    save_file({**load_file(adapter), **weights}, whole, {"format": "pt"})
+    os.replace(whole, adapter)

@@ -20,6 +20,7 @@ from tribute.diffusion import recipes
 from tribute.diffusion.adapters import StyleConfig
 from tribute.diffusion.autoencoder import AutoencoderConfig
 from tribute.diffusion.denoiser import DenoiserConfig, build_scheduler
+from tribute.diffusion.loading import DECODING
 from tribute.diffusion.recipes import ADAPTER, LIKENESS
 from tribute.diffusion.student import StudentConfig
 from tribute.diffusion.text import TextConfig
@@ -64,10 +65,14 @@ def schedule_of(run: Path, otherwise: Schedule) -> Any:
 
 
 def adapter(run: Path, start: Path | None) -> bytes:
-    """A run's adapter as it is shipped, halfway to `start`'s of the same name where that has one."""
+    """A run's adapter as it is shipped, halfway to `start`'s of the same name where that has one; what it changes in the decoder stays as learned."""
     path = run / ADAPTER
     earlier = start / run.name / ADAPTER if start else None
-    return save(mean_of(load_file(path), load_file(earlier)), {"format": "pt"}) if earlier and earlier.exists() else path.read_bytes()
+    if earlier is None or not earlier.exists():
+        return path.read_bytes()
+    learned = load_file(path)
+    drawing, begun = ({key: value for key, value in one.items() if not key.startswith(DECODING)} for one in (learned, load_file(earlier)))
+    return save({**learned, **mean_of(drawing, begun)}, {"format": "pt"})
 
 
 def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = None, hands: Sequence[tuple[str, str]] = ()) -> None:
@@ -82,8 +87,7 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
     merges = out / "tokenizer" / "tokenizer.json"
     merges.write_text(json.dumps(json.loads(merges.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")  # half its size
     CLIPTextModel.from_pretrained(runs / "text" / "text_encoder").bfloat16().save_pretrained(out / "text_encoder")
-    finished = runs / "decoder" / "vae"
-    AutoencoderKL.from_pretrained(finished if finished.exists() else runs / "autoencoder" / "vae").bfloat16().save_pretrained(out / "vae")
+    AutoencoderKL.from_pretrained(recipes.finished_vae(runs)).bfloat16().save_pretrained(out / "vae")
     UNet2DConditionModel.from_pretrained(runs / "denoiser" / "unet").bfloat16().save_pretrained(out / "unet")
     build_scheduler().save_pretrained(out / "scheduler")
     shutil.copyfile(runs / "parts" / "basis.safetensors", out / "basis.safetensors")

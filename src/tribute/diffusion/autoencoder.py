@@ -24,6 +24,8 @@ from torch import Tensor
 
 from tribute.diffusion.training import Schedule, start_from, train
 
+Redrawn = Callable[[Tensor, torch.Generator], Tensor]  # latents_BCHW as a denoiser draws them
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -157,9 +159,24 @@ def decode_pictures(autoencoder: AutoencoderKL, latents_NCHW: Tensor, batch: int
     return torch.cat(made).add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
+def decoder_loss(
+    autoencoder: AutoencoderKL, pictures_NHWC: np.ndarray, basis: PatchBasis, batch: int, config: AutoencoderConfig, redrawn: Redrawn | None,
+    generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """How far random pictures are from what comes back of their latents: blurred, or, so often, as `redrawn` gives them."""
+    pixels_BCHW = _whole(pictures_NHWC, batch, generator)
+    latent_BCHW = basis.encode(pixels_BCHW)
+    level_B111 = config.latent_noise * torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator)
+    given_BCHW = latent_BCHW + level_B111 * torch.randn(latent_BCHW.shape, generator=generator)
+    if redrawn is not None:
+        often_B111 = torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator) < config.redrawn
+        given_BCHW = torch.where(often_B111, redrawn(latent_BCHW, generator), given_BCHW)
+    return reconstruction_loss(autoencoder.decode(given_BCHW).sample, pixels_BCHW, config)
+
+
 def train_decoder(
     run: Path, pictures_NHWC: np.ndarray, held_out_NHWC: np.ndarray, basis: PatchBasis, schedule: Schedule, config: AutoencoderConfig,
-    start: dict[str, Tensor] | None = None, redrawn: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    start: dict[str, Tensor] | None = None, redrawn: Redrawn | None = None,
 ) -> AutoencoderKL:  # fmt: skip
     """Trains the decoder on uint8 pictures_NHWC; sheets show held-out works above what comes back, psnr.txt how well.
 
@@ -173,14 +190,7 @@ def train_decoder(
     held_out_latents = basis.encode_pictures(held_out_NHWC)
 
     def loss_at(_: int, generator: torch.Generator) -> Tensor:
-        pixels_BCHW = _whole(pictures_NHWC, schedule.batch, generator)
-        latent_BCHW = basis.encode(pixels_BCHW)
-        level_B111 = config.latent_noise * torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator)
-        given_BCHW = latent_BCHW + level_B111 * torch.randn(latent_BCHW.shape, generator=generator)
-        if redrawn is not None:
-            often_B111 = torch.rand(len(latent_BCHW), 1, 1, 1, generator=generator) < config.redrawn
-            given_BCHW = torch.where(often_B111, redrawn(latent_BCHW, generator), given_BCHW)
-        return reconstruction_loss(autoencoder.decode(given_BCHW).sample, pixels_BCHW, config)
+        return decoder_loss(autoencoder, pictures_NHWC, basis, schedule.batch, config, redrawn, generator)
 
     def sheet(step: int) -> None:
         from tribute.diffusion.sheets import save_sheet

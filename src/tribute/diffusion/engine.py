@@ -90,13 +90,25 @@ def small(network: nn.Module) -> bool:
     return sum(value.numel() for value in network.parameters()) <= LARGEST
 
 
+def without_adapters(network: nn.Module) -> nn.Module:
+    """A copy of a network as it was before adapters were loaded on it."""
+    from peft.tuners.lora import LoraLayer
+
+    plain = copy.deepcopy(network)
+    for name, layer in list(plain.named_modules()):
+        if isinstance(layer, LoraLayer):
+            parent, _, last = name.rpartition(".")
+            setattr(plain.get_submodule(parent), last, layer.get_base_layer())
+    return plain
+
+
 class _Decoding(nn.Module):
     """A copy of an autoencoder's way back to pixels, in float32."""
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__()
         self.before = copy.deepcopy(autoencoder.post_quant_conv or nn.Identity()).float()
-        self.decoder = copy.deepcopy(autoencoder.decoder).float().eval()
+        self.decoder = without_adapters(autoencoder.decoder).float().eval()
 
     def forward(self, latent_BCHW: Tensor) -> Tensor:
         made: Tensor = self.decoder(self.before(latent_BCHW))
@@ -117,7 +129,8 @@ class Decoder:
 
     def _traced(self) -> Path:
         channels = self.autoencoder.config.latent_channels
-        path = self.networks.cache / f"{weights_digest(self.autoencoder.state_dict().values(), self.autoencoder.config)}.xml"
+        own = (value for name, value in self.autoencoder.state_dict().items() if ".lora_" not in name)
+        path = self.networks.cache / f"{weights_digest(own, self.autoencoder.config)}.xml"
         if not path.is_file():
             trace(_Decoding(self.autoencoder), [torch.zeros(1, channels, self.side, self.side)], {0: [-1, channels, -1, -1]}, path)
         return path
@@ -236,10 +249,13 @@ class Engine:
         known = set(self.names)
         return all(name in known for name, part in self.denoiser.named_modules() if isinstance(part, LoraLayer))
 
-    def attach(self) -> None:
+    def attach(self, decoder: bool = True) -> None:
+        """`decoder`: the decoder's part too, which is the base's own; where an adapter that changes it is worn torch decodes."""
         self.denoiser.forward = self._forward
-        if self.decoder:
+        if self.decoder and decoder:
             self.decoder.attach()
+        elif self.decoder:
+            self.decoder.detach()
 
     def detach(self) -> None:
         self.denoiser.__dict__.pop("forward", None)

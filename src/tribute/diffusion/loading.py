@@ -24,6 +24,7 @@ PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 STUDENT = "few_step_student"  # no style can have this name: theirs have no underscore
 STUDENT_STEPS = 8  # that a student takes where its model does not say
 LATENTS_AT_ONCE = 1024  # latent positions that share a batch: 16 pictures of 8×8; larger than 32×32, one at a time
+DECODING = "vae.decoder."  # before the names of an adapter's weights that change how latents are decoded
 Wear = Sequence[StyleUse]  # the styles of one picture
 Hands = tuple[tuple[str, str], ...]  # words for how a picture is drawn, in English and Chinese
 
@@ -71,7 +72,8 @@ class Model:
     vocabulary: dict[str, str] = field(default_factory=dict)  # words that it never heard, and the labels that mean the same
     hands: Hands = ()  # that its base draws nearly everything in
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
-    worn: tuple[bool, dict[str, list[float]]] | None = None  # by torch's network: whether the student, and each adapter by how much in each row
+    worn: tuple[bool, dict[str, list[float]], dict[str, list[float]]] | None = None  # by torch's networks: whether the student, and, by the denoiser and
+    # by the decoder, each adapter by how much in each row
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -108,26 +110,38 @@ class Model:
         if student and STUDENT not in self.adapters:
             self._load_student()
         weights = {name: [next((use.weight for use in row if use.name == name), 0.0) for row in rows] for name in worn}
-        wanted = (student, {name: row * halves for name, row in weights.items()})
+        drawing, decoding = {name: row * halves for name, row in weights.items()}, {name: row for name, row in weights.items() if name in self._decoding}
+        wanted = (student, drawing, decoding)
         if wanted != self.worn:  # a twentieth of a second, as long as two steps of the starter
             self.worn = None
             self._set_adapters(*wanted)
             self.worn = wanted
         if self.engine is not None and self.engine.covers_adapters():
-            self.engine.wear(wanted[1], self.adapters, STUDENT if student else None)
-            self.engine.attach()
+            self.engine.wear(drawing, self.adapters, STUDENT if student else None)
+            self.engine.attach(decoder=not decoding)
         elif self.engine is not None:
             self.engine.detach()
 
-    def _set_adapters(self, student: bool, weights: dict[str, list[float]]) -> None:
-        active = [*weights, *([STUDENT] if student else [])]
+    @property
+    def _decoding(self) -> set[str]:
+        """The loaded adapters that change the decoder too."""
+        return set(getattr(self.pipeline.vae, "peft_config", {}))
+
+    def _set_adapters(self, student: bool, drawing: dict[str, list[float]], decoding: dict[str, list[float]]) -> None:
+        active = [*drawing, *([STUDENT] if student else [])]
         if active:
             self.pipeline.enable_lora()
-            self.pipeline.set_adapters(active, [*(row[0] for row in weights.values()), *([1.0] if student else [])])
-            uneven = {name: torch.tensor(row, device=self.device, dtype=self.dtype) for name, row in weights.items() if len(set(row)) > 1}
-            self._weigh_rows(uneven)
+            self.pipeline.set_adapters(active, [*(row[0] for row in drawing.values()), *([1.0] if student else [])])
+            self._weigh_rows(self.pipeline.unet, drawing)
         elif self.adapters:
             self.pipeline.disable_lora()
+        vae = self.pipeline.vae
+        if decoding:
+            vae.enable_lora()
+            vae.set_adapters(list(decoding), [row[0] for row in decoding.values()])
+            self._weigh_rows(vae, decoding)
+        elif self._decoding:
+            vae.disable_lora()
 
     def load_styles(self, rows: Sequence[Wear], read: Any) -> list[str]:
         """Loads the adapters of every style that a row wears; returns their names."""
@@ -152,10 +166,11 @@ class Model:
         finally:
             self.engine = engine
 
-    def _weigh_rows(self, factors: dict[str, torch.Tensor]) -> None:
+    def _weigh_rows(self, network: torch.nn.Module, weights: dict[str, list[float]]) -> None:
         from peft.tuners.lora import LoraLayer
 
-        for path, layer in self.pipeline.unet.named_modules():
+        factors = {name: torch.tensor(row, device=self.device, dtype=self.dtype) for name, row in weights.items() if len(set(row)) > 1}
+        for path, layer in network.named_modules() if factors else ():
             if isinstance(layer, LoraLayer):
                 base = layer.get_base_layer()
                 trailing = 3 if isinstance(base, torch.nn.Conv2d) else 1 if "time_emb" in path else 2
@@ -184,6 +199,8 @@ class Model:
             raise Unreadable(f"the adapter of style {style.name!r} no longer matches its hash")
         if style.name in self.adapters:
             self.pipeline.delete_adapters(style.name)
+            if style.name in self._decoding:
+                self.pipeline.vae.delete_adapters(style.name)
             del self.adapters[style.name]
         self._attach(style.name, data, f"the adapter of style {style.name!r}")
         self.adapters[style.name] = style.adapter_sha256
@@ -198,11 +215,16 @@ class Model:
             with warnings.catch_warnings(), torch.inference_mode(False):  # whoever draws loads it; whoever asks for gradients needs it too
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is meant here
                 weights = in_peft_names(load(data))
-                self.pipeline.load_lora_weights(dict(weights), adapter_name=name)
+                if any(key.startswith("vae.") and not key.startswith(DECODING) for key in weights):
+                    raise ValueError("it changes how pictures are encoded, which no style may")
+                self.pipeline.load_lora_weights({key: value for key, value in weights.items() if not key.startswith(DECODING)}, adapter_name=name)
+                if any(key.startswith(DECODING) for key in weights):
+                    self.pipeline.vae.load_lora_adapter(dict(weights), prefix="vae", adapter_name=name)
         except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise Unreadable(f"{what} does not fit model {self.name!r}: {str(error).splitlines()[0][:200]}") from error
-        asked = {key.split(".lora_A.")[0].removeprefix("unet.") for key in weights if key.startswith("unet.") and ".lora_A." in key}
-        there = {path for path, layer in self.pipeline.unet.named_modules() if name in getattr(layer, "lora_A", {})}
+        asked = {key.split(".lora_A.")[0] for key in weights if key.startswith(("unet.", DECODING)) and ".lora_A." in key}
+        parts = (("unet.", self.pipeline.unet), ("vae.", self.pipeline.vae))
+        there = {prefix + path for prefix, part in parts for path, layer in part.named_modules() if name in getattr(layer, "lora_A", {})}
         if asked - there:
             raise Unreadable(f"{what} was loaded without {len(asked - there)} of its {len(asked)} layers; nothing is drawn with a part of it")
 

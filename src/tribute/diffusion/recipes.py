@@ -8,7 +8,7 @@ Every stage resumes where it stopped; `assembly.py` makes one model of their res
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tribute.diffusion.adapters import StyleConfig, train_style
+from tribute.diffusion.adapters import StyleConfig, add_part, train_decoder_part, train_style
 from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, decode_pictures, extended, principal_components, train_decoder, train_encoder
 from tribute.diffusion.balance import common_concepts, concept_weights, everyday_weights
 from tribute.diffusion.denoiser import DenoiserConfig, build_scheduler, redraw, train_denoiser
@@ -55,7 +55,10 @@ STYLE = Schedule(steps=800, batch=32, learning_rate=1e-3, warmup=20, decay=0.6, 
 STYLE_CONCEPTS = 1000  # that STYLE's steps are for; more or fewer in proportion, but never under STYLE_LEAST
 STYLE_LEAST = 300
 FEW_CONCEPTS = 100  # an artist who draws fewer things is learned with works of the commons beside theirs, of things that they never drew,
-KEPT = 0.3  # so often
+KEPT = 0.3  # so often, and with
+FEW_RANKS = 12  # ranks, which makes room in the starter for what their decoders learn
+DECODED = Schedule(steps=400, batch=6, learning_rate=1.5e-3, warmup=20, decay=0.7, ema_half_life=20, sheet_every=1000, weight_decay=0.0, bfloat16=True)
+DECODED_HELD = 64  # held-out works of an artist that say whether their style decodes better
 STUDENT = Schedule(steps=200, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, seed=3, bfloat16=True)
 TOWERS = Schedule(steps=1600, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
 SHEET_PROMPTS = (
@@ -76,6 +79,12 @@ def basis(run: Path, works: Sequence[Work], read: Read, *, start: Path | None = 
     else:
         given = extended(PatchBasis.load(start / "parts" / "basis.safetensors"), pictures_NHWC, config.latent_channels)
     given.save(run / "basis.safetensors")
+
+
+def finished_vae(runs: Path) -> Path:
+    """The folder of the autoencoder of these runs: with its decoder taught further, where it was."""
+    finished = runs / "decoder" / "vae"
+    return finished if finished.exists() else runs / "autoencoder" / "vae"
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
@@ -228,16 +237,19 @@ def denoiser(
     model.save_pretrained(run / "unet")
 
 
-def style_sizes() -> dict[str, float]:
+def style_sizes() -> dict[str, Any]:
     """How long a style learns and from what, as the model tells it."""
-    return {"for_concepts": STYLE_CONCEPTS, "least_steps": STYLE_LEAST, "few_concepts": FEW_CONCEPTS, "kept": KEPT}
+    return {
+        "for_concepts": STYLE_CONCEPTS, "least_steps": STYLE_LEAST, "few_concepts": FEW_CONCEPTS, "kept": KEPT, "few_ranks": FEW_RANKS,
+        "decoder": asdict(DECODED),
+    }  # fmt: skip
 
 
 def style(
-    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, hands: Hands, commons: Sequence[Work] = (), start: Path | None = None,
-    changes: Changes | None = None,
+    run: Path, works: Sequence[Work], read: Read, *, parts: Path, base: Path, vae: Path, hands: Hands, commons: Sequence[Work] = (),
+    start: Path | None = None, changes: Changes | None = None,
 ) -> Path:  # fmt: skip
-    """One artist's adapter on the base whose unet/ is in `base`; returns its safetensors file.
+    """One artist's adapter on the base whose unet/ is in `base`, and on the decoder of the autoencoder `vae`; returns its safetensors file.
 
     `commons`: the base's works, whose commonest concepts are drawn more often here too. A style of few things (portraits, say) learns them again
     beside its own: worn on anything else it made the ruins of a portrait (prior preservation, Ruiz et al. 2023, arXiv:2208.12242). Any other keeps what
@@ -246,15 +258,15 @@ def style(
     """
     given = PatchBasis.load(parts / "basis.safetensors")
     tokenizer, encode = frozen_text(parts)
-    trained, _ = split(works)
+    trained, held = split(works)
     everyday = common_concepts(commons)
     weights_N = everyday_weights(trained, everyday)
     drawn = {work.concept for work in trained}
     undrawn = [work for work in split(commons)[0] if work.concept not in drawn]
     shared = [work for work in split(commons)[0] if work.concept in drawn]
-    learned, others, counterparts = trained, None, None
+    learned, others, counterparts, config = trained, None, None, StyleConfig()
     if undrawn and len(drawn) < FEW_CONCEPTS:
-        undrawn_N = everyday_weights(undrawn, everyday)
+        config, undrawn_N = replace(config, rank=FEW_RANKS), everyday_weights(undrawn, everyday)
         weights_N = torch.cat([(1 - KEPT) * weights_N / weights_N.sum(), KEPT * undrawn_N / undrawn_N.sum()])
         learned = [*trained, *undrawn]
     elif undrawn:
@@ -267,7 +279,27 @@ def style(
     examples = build_examples(learned, pictures_NHWC, hands, given, tokenizer, 0, STYLE.seed, weights_N, name_hand=False)
     model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last)
     schedule = replace(replace(STYLE, steps=max(STYLE_LEAST, STYLE.steps * len(drawn) // STYLE_CONCEPTS)), **(changes or {}))
-    return train_style(run, model, examples, encode, tokens_of(tokenizer, [""])[0], schedule, StyleConfig(), start, others, counterparts)
+    empty_ids_1T = tokens_of(tokenizer, [""])
+    path = train_style(run, model, examples, encode, empty_ids_1T[0], schedule, config, start, others, counterparts)
+    add_part(path, decoder_part(run / "decoder", trained, held, read, given, vae, model, encode(empty_ids_1T), config, start))
+    return path
+
+
+def decoder_part(
+    run: Path, trained: Sequence[Work], held: Sequence[Work], read: Read, given: PatchBasis, vae: Path, denoiser: UNet2DConditionModel, states_1TD: Tensor,
+    config: StyleConfig, start: Path | None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """What a style changes in the decoder, learned on its artist's works and on them as `denoiser`, which wears it, draws them again."""
+    scheduler = build_scheduler()
+    decoder = AutoencoderKL.from_pretrained(vae).float().to(memory_format=torch.channels_last).eval()
+    unseen = held or trained
+
+    def redrawn(latent_BCHW: Tensor, generator: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            return redraw(denoiser, states_1TD, scheduler, latent_BCHW, FINISHED_UP_TO, generator)
+
+    held_NHWC = load_pictures(unseen[:: -(-len(unseen) // DECODED_HELD)], read)
+    return train_decoder_part(run, decoder, load_pictures(trained, read), held_NHWC, given, DECODED, config, redrawn, start)
 
 
 def student(

@@ -81,7 +81,7 @@ def train_student(
     denoiser.requires_grad_(False)
     targets = list(StyleConfig().targets)
     denoiser.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, init_lora_weights="gaussian", target_modules=targets), adapter_name=NAME)
-    begin_with(denoiser, NAME, start)
+    begin_with(denoiser, NAME, start, config.rank)
     parameters = {name: value for name, value in denoiser.named_parameters() if f".{NAME}." in name}
     scheduler = build_scheduler()
     times = student_times(scheduler, config.steps)

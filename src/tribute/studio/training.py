@@ -59,6 +59,21 @@ def pinned(run: Path) -> str:
         raise InvalidInput(f"{run} does not say what it was trained on; train it again") from error
 
 
+def run_style(workshop: Workshop, recipes: Any, name: str, runs: Path, start: Path | None, changes: Mapping[str, int] | None) -> None:
+    """Trains a style on its artist's works, beside those of the base in `runs`, and adds it to the workshop. `start`: an adapter to go on from."""
+    if name not in HANDS:
+        raise Unknown.of("style", name, STYLES)
+    base, run = runs / "denoiser", runs / f"style-{name}"
+    commons = still_allowed(workshop, pinned(base))
+    snapshot, works = allowed(workshop, name)
+    pin(run, snapshot)
+    path = recipes.style(
+        run, works, workshop.blobs.get, parts=runs / "parts", base=base, vae=recipes.finished_vae(runs), hands=HANDS, commons=commons, start=start,
+        changes=changes,
+    )  # fmt: skip
+    add_style(workshop, name, snapshot.hash, pinned(base), path.read_bytes())
+
+
 def run_stage(
     workshop: Workshop, recipes: Any, stage: str, runs: Path, styles: tuple[str, ...], output: Path, start: Path | None = None,
     changes: Mapping[str, int] | None = None,
@@ -80,16 +95,8 @@ def run_stage(
         assemble(workshop, recipes, runs, output, start)
         return
     if stage == "style":
-        base = runs / "denoiser"
-        commons = still_allowed(workshop, pinned(base))
         for name in styles or STYLES:
-            if name not in HANDS:
-                raise Unknown.of("style", name, STYLES)
-            snapshot, works = allowed(workshop, name)
-            pin(runs / f"style-{name}", snapshot)
-            begun, run = earlier(f"style-{name}"), runs / f"style-{name}"
-            path = recipes.style(run, works, workshop.blobs.get, parts=parts, base=base, hands=HANDS, commons=commons, start=begun, changes=changes)
-            add_style(workshop, name, snapshot.hash, pinned(base), path.read_bytes())
+            run_style(workshop, recipes, name, runs, earlier(f"style-{name}"), changes)
         return
     if stage == "likeness":
         with workshop.database.reading() as connection:

@@ -63,6 +63,11 @@ class Artist:
         with workshop.database.reading() as connection:
             self.styles = {style.name: style for style in documents(connection, styles, Style) if style.base_snapshot == model.snapshot}
 
+    def decode_as(self, hand: str) -> None:
+        """What is decoded next is decoded as a picture that wears this style, or, of a hand of the base's own, as one that wears none."""
+        worn = [StyleUse(name=hand, adapter_sha256=self.styles[hand].adapter_sha256)] if hand in self.styles else []
+        self.model.wear([worn], self.workshop.blobs.get)
+
     def recipe(self, trial: Trial, full: bool) -> Recipe:
         uses = (StyleUse(name=trial.adapter),) if trial.adapter else ()
         found = [self.styles[trial.adapter]] if trial.adapter else []
@@ -120,16 +125,16 @@ def evaluate(workshop: Workshop, model: Model, output: Path, size: Size) -> dict
     concepts = {concept for concept, _ in trained}
     everyday = [at for at in material.rows(work_held_out=True) if material.works[at].concept in concepts]
     found = [
-        *autoencoder_figures(material, model),
+        *autoencoder_figures(material, artist),
         *tower_figures(material, model, labels),
         *measure.concept_figures(judges, english, chinese, held_en, held_zh),
-        *measure.told_figures(judges, material, english, *decoded(material, model, everyday)),
+        *measure.told_figures(judges, material, english, *decoded(material, artist, everyday)),
         full_figure(judges, english, in_full),
         *measure.tries_figures(judges, given),
         measure.style_figure(judges, [*english, *portraits]),
         measure.style_figure(judges, [*held_en, *held_zh], "style told right, held-out pairs", None),
         measure.things_figure(judges, things),
-        measure.style_through_figure(judges, material, *decoded(material, model, in_hands_of([*english, *portraits], material), 400)),
+        measure.style_through_figure(judges, material, *decoded(material, artist, in_hands_of([*english, *portraits], material), 400)),
         measure.colour_figure(*colours),
         measure.synonym_figure(judges, *words),
         measure.frechet_figure(material, english),
@@ -174,7 +179,9 @@ def full_figure(judges: Judges, student: Drawn, full: Drawn) -> Figure:
 
 
 @torch.inference_mode()
-def autoencoder_figures(material: Material, model: Model, count: int = 256) -> list[Figure]:
+def autoencoder_figures(material: Material, artist: Artist, count: int = 256) -> list[Figure]:
+    artist.decode_as("")
+    model = artist.model
     rows = [at for at in material.rows(trained=False) if at < material.commons]
     rows = [rows[at] for at in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
     real_NHWC = material.pictures_NHWC[rows]
@@ -191,16 +198,22 @@ def autoencoder_figures(material: Material, model: Model, count: int = 256) -> l
 
 
 @torch.inference_mode()
-def decoded(material: Material, model: Model, rows: Sequence[int], count: int = 256) -> tuple[list[np.ndarray], Sequence[int]]:
-    """At most `count` of these works as the decoder and the upscaler give them back, and their rows; without a basis the encoder's part is lost too."""
+def decoded(material: Material, artist: Artist, rows: Sequence[int], count: int = 256) -> tuple[list[np.ndarray], Sequence[int]]:
+    """At most `count` of these works as the decoder, with what their style changes in it, and the upscaler give them back, and their rows; without a
+    basis the encoder's part is lost too."""
     rows = [rows[at] for at in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    model = artist.model
     vae, basis = model.pipeline.vae, Path(str(model.folder)) / "basis.safetensors"
     real_NHWC = material.pictures_NHWC[rows]
     if basis.is_file():
         latents = PatchBasis.load(basis).encode_pictures(real_NHWC)
     else:
         latents = torch.cat([vae.encode(to_pixels(real_NHWC[at : at + 32]).to(vae.dtype)).latent_dist.mean.float() for at in range(0, len(rows), 32)])
-    made_NHWC = decode_pictures(vae, latents)
+    made_NHWC = np.empty_like(real_NHWC)
+    for hand in sorted({material.works[at].style for at in rows}):
+        own = [place for place, at in enumerate(rows) if material.works[at].style == hand]
+        artist.decode_as(hand)
+        made_NHWC[own] = decode_pictures(vae, latents[own])
     return [enlarge(model.upscaler, made_HWC, model.enlarges) for made_HWC in made_NHWC] if model.upscaler else list(made_NHWC), rows
 
 
