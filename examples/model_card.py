@@ -106,16 +106,16 @@ Passing its pictures off as the work of the artists it credits; taking the label
 """
 
 
-WOULD_REACH = {  # what would reach a target, by the figure's name; of several that say the same, the first stands for all
-    "concept right, held-out pairs": "more works of each thing in more hands: it has some five of each in the commons and remembers them one by one. Of 16 "
+WOULD_REACH = {  # what would reach a target, by the figure's name
+    "concept right, held-out pairs": "More works of each thing in more hands: it has some five of each in the commons and remembers them one by one. Of 16 "
     "tries one is right in 36%, right and no near copy in 27%, so no choice among tries would do (docs/decisions/0037 to 0039).",
-    "style told right": "no model by this judge, which tells the hands of 91.6% of real works; flat areas kept flat and adventurer's hair would bring it "
+    "style told right": "No model by this judge, which tells the hands of 91.6% of real works; flat areas kept flat and adventurer's hair would bring it "
     "nearest (twemoji is told in 45%, adventurer in six of ten, the others in nine or all; 0040).",
-    "near copies, held-out pairs": "fingerprints that miss less (256 components; 0039), or a model that learned less by heart.",
-    "near copies, held-out pairs, best of 4": "the same.",
-    "a picture, warm, sealed and stored": "a processor that multiplies in bfloat16 (below 1 s, above).",
-    "a grid of four": "the same.",
-    "a grid of four, each the best of 4 tries": "the same.",
+    "near copies, held-out pairs": "Fingerprints that miss less (256 components; 0039), or a model that learned less by heart.",
+    "near copies, held-out pairs, best of 4": "The same.",
+    "a picture, warm, sealed and stored": "A processor that multiplies in bfloat16 (below 1 s, above).",
+    "a grid of four": "The same.",
+    "a grid of four, each the best of 4 tries": "The same.",
 }
 
 
@@ -133,11 +133,7 @@ def figure_row(figure: Figure) -> str:
 def missed_row(figure: Figure) -> str:
     """A target that is not reached, by how much, and what would reach it. Raises KeyError where nobody has said."""
     bound = "at most" if figure.at_most else "at least"
-    return f"- {figure.name}: {shown(figure.value, figure.unit)}, {bound} {shown(figure.target, figure.unit)} wanted. {capital(WOULD_REACH[figure.name])}"
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"- {figure.name}: {shown(figure.value, figure.unit)}, {bound} {shown(figure.target, figure.unit)} wanted. {WOULD_REACH[figure.name]}"
 
 
 def last_line(path: Path) -> dict[str, Any]:

@@ -70,10 +70,13 @@ def test_weights_for_no_part_of_the_decoder_are_refused(model, tmp_path, instead
     weights = load(make_adapter(make_model(tmp_path / "tiny"), 1, decoding=True))
     odd = save({name.replace("vae.decoder.conv_in.", instead): value for name, value in weights.items()})
     use = StyleUse(name="odd", adapter_sha256=sha256(odd))
+    whole = save(weights)
+    good = StyleUse(name="odd", adapter_sha256=sha256(whole))
     plain = sample(model, [recipe(model)], None)[0]
     with pytest.raises(Unreadable, match=told):
         sample(model, [recipe(model, use)], lambda _: odd)
     assert (sample(model, [recipe(model)], None)[0] == plain).all()
+    assert (sample(model, [recipe(model, good)], lambda _: whole)[0] != plain).any()  # nothing of what was refused stands in its way
 
 
 def test_a_damaged_adapter_is_refused(model, adapters):

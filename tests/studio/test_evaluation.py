@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.conftest import flat_art
 from tribute.diffusion.features import features
+from tribute.diffusion.loading import load_model
 from tribute.diffusion.wording import held_out_pair, held_out_work
 from tribute.records import Licence, Work, sha256
 from tribute.studio.cli import main
@@ -15,8 +17,9 @@ from tribute.studio.evaluation import figures as measure
 from tribute.studio.evaluation import trials as ask_for
 from tribute.studio.evaluation.material import Material, train_judges
 from tribute.studio.evaluation.report import html, shown
-from tribute.studio.evaluation.run import in_hands_of
+from tribute.studio.evaluation.run import Artist, autoencoder_figures, decoded, in_hands_of
 from tribute.studio.evaluation.trials import Trial
+from tribute.studio.wiring import STARTER
 
 MIT = Licence(spdx="MIT", url="https://opensource.org/license/mit", credit_line="by somebody")
 HANDS = ("noto", "fluent", "openmoji")
@@ -242,3 +245,19 @@ def test_times_are_written_into_no_report_of_other_weights(home, tiny_folder, tm
     assert times_again(tmp_path, tiny_folder[0]) == 2
     assert "of other weights" in capsys.readouterr().err
     assert (tmp_path / "report.json").read_bytes() == report
+
+
+@pytest.mark.slow
+def test_a_work_is_decoded_as_a_picture_in_its_style_is_and_the_base_as_without(material):
+    data = (STARTER / "styles" / "openmoji.safetensors").read_bytes()
+    artist = Artist.__new__(Artist)  # without a workshop's database
+    artist.model, artist.styles = load_model(str(STARTER), engine="torch"), {}
+    artist.workshop = SimpleNamespace(blobs=SimpleNamespace(get=lambda _: data))
+    rows = [HANDS.index("noto"), 3 * HANDS.index("openmoji")]
+    assert [material.works[at].style for at in rows] == ["noto", "openmoji"]
+    plain, figures = decoded(material, artist, rows)[0], autoencoder_figures(material, artist, 4)
+    artist.styles = {"openmoji": SimpleNamespace(adapter_sha256=sha256(data))}
+    worn = decoded(material, artist, rows)[0]
+    assert (worn[0] == plain[0]).all()
+    assert np.abs(worn[1].astype(int) - plain[1]).max() > 3
+    assert autoencoder_figures(material, artist, 4) == figures  # though a style was worn last

@@ -33,11 +33,10 @@ from torch import Tensor, nn
 
 from tribute.diffusion.autoencoder import AutoencoderConfig, PatchBasis, Redrawn, decode_pictures, decoder_loss, psnr_db
 from tribute.diffusion.denoiser import DenoiserConfig, Examples, build_scheduler, draw_batch, v_loss
-from tribute.diffusion.loading import in_peft_names
+from tribute.diffusion.loading import AUTOENCODER, DENOISER, in_peft_names
 from tribute.diffusion.training import Schedule, train
 from tribute.records import InvalidInput
 
-DENOISER, AUTOENCODER = "unet.", "vae."  # before the names of a part's weights
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 

@@ -24,7 +24,8 @@ PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 STUDENT = "few_step_student"  # no style can have this name: theirs have no underscore
 STUDENT_STEPS = 8  # that a student takes where its model does not say
 LATENTS_AT_ONCE = 1024  # latent positions that share a batch: 16 pictures of 8×8; larger than 32×32, one at a time
-DECODING = "vae.decoder."  # before the names of an adapter's weights that change how latents are decoded
+DENOISER, AUTOENCODER = "unet.", "vae."  # before the names of an adapter's weights, by what they change
+DECODING = AUTOENCODER + "decoder."  # all that a style may change of an autoencoder: how latents are decoded
 Wear = Sequence[StyleUse]  # the styles of one picture
 Hands = tuple[tuple[str, str], ...]  # words for how a picture is drawn, in English and Chinese
 
@@ -198,15 +199,20 @@ class Model:
         if sha256(data) != style.adapter_sha256:
             raise Unreadable(f"the adapter of style {style.name!r} no longer matches its hash")
         if style.name in self.adapters:
-            self.pipeline.delete_adapters(style.name)
-            if style.name in self._decoding:
-                self.pipeline.vae.delete_adapters(style.name)
+            self._forget(style.name)
             del self.adapters[style.name]
         self._attach(style.name, data, f"the adapter of style {style.name!r}")
         self.adapters[style.name] = style.adapter_sha256
 
+    def _forget(self, name: str) -> None:
+        """Takes an adapter out, as far as it was loaded."""
+        if any(name in names for names in self.pipeline.get_list_adapters().values()):
+            self.pipeline.delete_adapters(name)
+        if name in self._decoding:
+            self.pipeline.vae.delete_adapters(name)
+
     def _attach(self, name: str, data: bytes, what: str) -> None:
-        """Raises Unreadable for bytes that are no adapter, or one of another model."""
+        """Raises Unreadable for bytes that are no adapter, or one of another model; nothing of them stays then."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -215,17 +221,19 @@ class Model:
             with warnings.catch_warnings(), torch.inference_mode(False):  # whoever draws loads it; whoever asks for gradients needs it too
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is meant here
                 weights = in_peft_names(load(data))
-                if any(key.startswith("vae.") and not key.startswith(DECODING) for key in weights):
+                if any(key.startswith(AUTOENCODER) and not key.startswith(DECODING) for key in weights):
                     raise ValueError("it changes how pictures are encoded, which no style may")
                 self.pipeline.load_lora_weights({key: value for key, value in weights.items() if not key.startswith(DECODING)}, adapter_name=name)
                 if any(key.startswith(DECODING) for key in weights):
-                    self.pipeline.vae.load_lora_adapter(dict(weights), prefix="vae", adapter_name=name)
+                    self.pipeline.vae.load_lora_adapter(dict(weights), prefix=AUTOENCODER.removesuffix("."), adapter_name=name)
         except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            self._forget(name)
             raise Unreadable(f"{what} does not fit model {self.name!r}: {str(error).splitlines()[0][:200]}") from error
-        asked = {key.split(".lora_A.")[0] for key in weights if key.startswith(("unet.", DECODING)) and ".lora_A." in key}
-        parts = (("unet.", self.pipeline.unet), ("vae.", self.pipeline.vae))
+        asked = {key.split(".lora_A.")[0] for key in weights if key.startswith((DENOISER, DECODING)) and ".lora_A." in key}
+        parts = ((DENOISER, self.pipeline.unet), (AUTOENCODER, self.pipeline.vae))
         there = {prefix + path for prefix, part in parts for path, layer in part.named_modules() if name in getattr(layer, "lora_A", {})}
         if asked - there:
+            self._forget(name)
             raise Unreadable(f"{what} was loaded without {len(asked - there)} of its {len(asked)} layers; nothing is drawn with a part of it")
 
 

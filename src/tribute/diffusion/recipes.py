@@ -1,6 +1,6 @@
 """The starter model's training, stage by stage; each is a function of a snapshot's works and a run folder.
 
-    basis → (autoencoder → upscaler, text) → denoiser → decoder, one adapter a style → student; vocabulary and likeness by themselves
+    basis → (autoencoder, text) → denoiser → decoder → (upscaler, one adapter a style) → student; vocabulary and likeness by themselves
 
 Every stage resumes where it stopped; `assembly.py` makes one model of their results.
 """

@@ -112,7 +112,7 @@ def run_stage(
     elif stage == "autoencoder":
         recipes.autoencoder(runs / "autoencoder", works, read, parts=parts, start=start)
     elif stage == "upscaler":
-        recipes.upscaler(runs / "upscaler", works, read, parts=parts, vae=runs / "autoencoder" / "vae", start=start)
+        recipes.upscaler(runs / "upscaler", works, read, parts=parts, vae=recipes.finished_vae(runs), start=start)
     elif stage == "decoder":
         recipes.decoder(runs / "decoder", works, read, parts=parts, vae=runs / "autoencoder" / "vae", base=runs / "denoiser")
     elif stage == "towers":
