@@ -81,6 +81,19 @@ def test_a_newer_training_replaces_the_older(tmp_path, memory):
         assert [style.adapter_sha256 for style in documents(connection, styles, Style)] == [newer.adapter_sha256]
 
 
+def test_what_is_said_anew_of_the_same_adapter_is_taken_over_and_the_adapter_stays(tmp_path, memory):
+    blobs = MemoryBlobs()
+    style = shipped(tmp_path)
+    install_collection(memory, blobs, tmp_path)
+    everything = json.loads((tmp_path / "collection.json").read_text())
+    everything["styles"][0]["smoothing"] = 0.008
+    (tmp_path / "collection.json").write_text(json.dumps(everything))
+    install_collection(memory, blobs, tmp_path)
+    with memory.reading() as connection:
+        assert [found.smoothing for found in documents(connection, styles, Style)] == [0.008]
+    assert blobs.get(style.adapter_sha256) == b"first"
+
+
 def test_a_withdrawal_outlasts_every_reinstallation(tmp_path, memory):
     blobs = MemoryBlobs()
     style = shipped(tmp_path)

@@ -6,6 +6,7 @@ from safetensors.torch import load, load_file, save_file
 
 from tribute.diffusion.assembly import adapter, assemble_model, unpack_model
 from tribute.diffusion.recipes import ADAPTER, LEARNED
+from tribute.diffusion.told import told_of, write_smoothing
 from tribute.diffusion.vocabulary import VOCABULARY, load_vocabulary
 from tribute.records import InvalidInput
 from tribute.studio.wiring import STARTER
@@ -18,9 +19,11 @@ def test_a_student_is_assembled_halfway_between_what_it_learned_and_what_it_bega
     weights, student = "unet/diffusion_pytorch_model.safetensors", f"student/{ADAPTER}"
     (start / "student").mkdir(parents=True)
     save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / student).items()}, start / student)
+    write_smoothing(runs / "smoothing", {"": 0.004, "扁平": 0.016})
     assemble_model(runs, out, "s" * 64, start, [("flat", "扁平")])
     told = json.loads((out / "tribute.json").read_text(encoding="utf-8"))
     assert told["hands"] == [["flat", "扁平"]]
+    assert told_of(out).smoothing == {"": 0.004, "扁平": 0.016}
     assert told["student_steps"] == told["recipe"]["student"]["config"]["taken"]
     assert load_vocabulary(out / VOCABULARY)["puppy"] == "dog face"
     for path, share in ((weights, 1), (student, 0.5)):  # the denoiser took what it began with back in when it was trained

@@ -17,6 +17,7 @@ from tribute.diffusion import examples as made_of
 from tribute.diffusion import recipes
 from tribute.diffusion.autoencoder import PatchBasis
 from tribute.diffusion.balance import EVERYDAY, common_concepts
+from tribute.diffusion.smoothing import STRENGTHS
 from tribute.diffusion.wording import held_out, held_out_pair
 from tribute.studio.wiring import STARTER
 
@@ -177,3 +178,16 @@ def test_works_are_learned_mirrored_too_but_for_those_that_tell_sides():
     letters = made_of.build_examples(works[1:], pictures[1:], {}, basis, tokenizer, 0, 0, torch.tensor([1.0]))
     assert len(letters.latents_NCHW) == 1  # where none may be mirrored, each is there once
     assert letters.weights_N.tolist() == [1.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [None, STARTER / "styles" / "micah.safetensors"])
+def test_pictures_are_smoothed_until_they_are_as_still_as_works(adapter):
+    """By the starter's own parts: works of one colour are stiller than any drawing, noise is in none."""
+    works, rng = [make_work("ada", "ada", seed) for seed in range(3)], np.random.default_rng(0)
+    for picture_HWC, strength in ((np.full((128, 128, 3), 90, np.uint8), STRENGTHS[-1]), (rng.integers(0, 256, (128, 128, 3), dtype=np.uint8), 0.0)):
+        written = io.BytesIO()
+        Image.fromarray(picture_HWC).save(written, "PNG")
+        said = ["a dog", "a red apple", "portrait of a person, red hair"]
+        found = recipes.smoothing(works, said, lambda _, png=written: png.getvalue(), parts=STARTER, base=STARTER, vae=STARTER / "vae", adapter=adapter)
+        assert found == strength

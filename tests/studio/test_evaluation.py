@@ -1,6 +1,7 @@
 """The figures on material whose answers are known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -251,13 +252,17 @@ def test_times_are_written_into_no_report_of_other_weights(home, tiny_folder, tm
 def test_a_work_is_decoded_as_a_picture_in_its_style_is_and_the_base_as_without(material):
     data = (STARTER / "styles" / "openmoji.safetensors").read_bytes()
     artist = Artist.__new__(Artist)  # without a workshop's database
-    artist.model, artist.styles = load_model(str(STARTER), engine="torch"), {}
+    artist.model, artist.styles = replace(load_model(str(STARTER), engine="torch"), smoothing={}), {}
     artist.workshop = SimpleNamespace(blobs=SimpleNamespace(get=lambda _: data))
     rows = [HANDS.index("noto"), 3 * HANDS.index("openmoji")]
     assert [material.works[at].style for at in rows] == ["noto", "openmoji"]
     plain, figures = decoded(material, artist, rows)[0], autoencoder_figures(material, artist, 4)
-    artist.styles = {"openmoji": SimpleNamespace(adapter_sha256=sha256(data))}
+    artist.styles = {"openmoji": SimpleNamespace(name="openmoji", adapter_sha256=sha256(data), smoothing=0.0)}
     worn = decoded(material, artist, rows)[0]
     assert (worn[0] == plain[0]).all()
     assert np.abs(worn[1].astype(int) - plain[1]).max() > 3
+    artist.styles["openmoji"].smoothing = 0.008
+    smooth = decoded(material, artist, rows)[0]
+    assert (smooth[0] == plain[0]).all()
+    assert np.abs(smooth[1].astype(int) - worn[1]).max() > 3
     assert autoencoder_figures(material, artist, 4) == figures  # though a style was worn last

@@ -10,10 +10,11 @@ import pytest
 from tribute.collection.consent import record_consent
 from tribute.collection.starter import SOURCES, STYLES
 from tribute.diffusion import recipes
+from tribute.diffusion.told import read_smoothing
 from tribute.provenance.fingerprints import FINGERPRINTS
-from tribute.records import Consent, InvalidInput, Snapshot, Unknown, canonical, sha256, utc_now
+from tribute.records import Consent, InvalidInput, Snapshot, Style, Unknown, canonical, sha256, utc_now
 from tribute.store.database import get, insert_new
-from tribute.store.schema import snapshots
+from tribute.store.schema import snapshots, styles
 from tribute.studio.training import run_stage
 from tribute.studio.wiring import STARTER, Settings, open_workshop
 
@@ -24,6 +25,37 @@ def laid_out(tmp_path):
     workshop, runs = open_workshop(Settings(home=tmp_path / "home")), tmp_path / "runs"
     run_stage(workshop, recipes, "unpack", runs, (), tmp_path / "out")
     return workshop, runs
+
+
+def measuring(measured, **more):
+    """The recipes, but for the drawing: what is measured is kept, as (the works' hand, what is said after the caption, the adapter worn)."""
+
+    def smoothing(works, said, read, *, adapter, **_):
+        (after,) = {text.removeprefix(work.captions_en[0]).removeprefix(", ") for work, text in zip(works, said, strict=True)}
+        measured.append((" ".join(sorted({work.style for work in works})), after, adapter))
+        return len(measured) / 1000
+
+    kept = {name: getattr(recipes, name) for name in ("ADAPTER", "SMOOTHED", "common_concepts", "finished_vae", "load_pictures", "split")}
+    return SimpleNamespace(**kept, smoothing=smoothing, **more)
+
+
+def test_each_hand_is_measured_by_its_own_works_and_what_it_needs_is_shipped(laid_out, tmp_path):
+    workshop, runs = laid_out
+    measured, out = [], tmp_path / "out"
+    run_stage(workshop, measuring(measured), "smoothing", runs, (), out)
+    (mixed, words, _), hands, worn = measured[0], [row for row in measured[1:] if row[2] is None], [row for row in measured if row[2] is not None]
+    assert words == ""
+    assert len(mixed.split()) > 3
+    assert {style: words for style, words, _ in hands} == {name: source.hand_en for name, source in SOURCES.items() if source.commons}
+    assert [(style, words, path) for style, words, path in worn] == [(name, "", runs / f"style-{name}" / recipes.ADAPTER) for name in STYLES]
+    run_stage(workshop, recipes, "assemble", runs, (), out)
+    told = json.loads((out / "tribute.json").read_text())["smoothing"]
+    at = {row: place / 1000 for place, row in enumerate(measured, 1)}
+    assert told[""] == 0.001
+    assert told["glossy 3d"] == told["光亮立体"] == at["fluent", "glossy 3D", None]
+    assert {style["name"]: style["smoothing"] for style in json.loads((out / "collection.json").read_text())["styles"]} == {
+        name: at[name, "", runs / f"style-{name}" / recipes.ADAPTER] for name in STYLES
+    }
 
 
 def test_a_model_that_is_unpacked_and_assembled_is_the_same_one(laid_out, tmp_path):
@@ -96,14 +128,14 @@ def test_earlier_runs_without_adapters_are_told_before_anything_is_written(laid_
 def test_a_style_learns_again_only_what_the_base_learned_and_may_still_learn(laid_out, tmp_path):
     """Of the works beside an artist's own: the base's snapshot, which a style cites, but for one whose artist withdrew."""
     workshop, runs = laid_out
-    given = []
+    given, measured = [], []
 
     def style(run, works, read, *, commons, **_):
         given.append((works, commons))
         (run / recipes.ADAPTER).write_bytes(b"adapter")
         return run / recipes.ADAPTER
 
-    stand_in = SimpleNamespace(ADAPTER=recipes.ADAPTER, style=style, finished_vae=recipes.finished_vae)
+    stand_in = measuring(measured, style=style)
     run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
     (works, before) = given[0]
     base = (runs / "denoiser" / "snapshot.txt").read_text().strip()
@@ -111,6 +143,10 @@ def test_a_style_learns_again_only_what_the_base_learned_and_may_still_learn(lai
         listed = get(connection, snapshots, Snapshot, base, "snapshot").works
         record_consent(connection, Consent(artist_id=SOURCES["noto"].artist.id, use="train_base", allowed=False, since=utc_now(), basis="asked"))
     assert {work.style for work in works} == {"micah"}
+    assert measured == [("micah", "", runs / "style-micah" / recipes.ADAPTER)]
+    assert read_smoothing(runs / "style-micah") == {"": 0.001}
+    with workshop.database.reading() as connection:
+        assert get(connection, styles, Style, "micah", "style").smoothing == 0.001
     assert {work.hash for work in before} == set(listed)
     run_stage(workshop, stand_in, "style", runs, ("micah",), tmp_path / "out")
     after = {work.hash for work in given[1][1]}

@@ -137,9 +137,9 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
             for row in rows:
                 old = Style.model_validate_json(row.document)
                 unused[row.name] = old.adapter_sha256 if _unused(connection, old) else None
-        here = {row.name: (row.withdrawn, Style.model_validate_json(row.document).adapter_sha256) for row in rows}
-        wanted = [style for style in shipped if style.artist_id not in gone and here.get(style.name, (None, ""))[0] is None]
-        newer = [style for style in wanted if here.get(style.name, (None, ""))[1] != style.adapter_sha256]
+        here = {row.name: (row.withdrawn, Style.model_validate_json(row.document)) for row in rows}
+        wanted = [style for style in shipped if style.artist_id not in gone and here.get(style.name, (None, None))[0] is None]
+        newer = [style for style in wanted if here.get(style.name, (None, None))[1] != style]
         if begun and not newer:
             return
         lines = gzip.decompress((folder / "works.jsonl.gz").read_bytes()).splitlines()
@@ -163,7 +163,7 @@ def install_collection(database: Database, blobs: Blobs, folder: Path) -> None:
             put_style(connection, style)
     for style in newer:
         replaced = unused.get(style.name)
-        if replaced is not None:
+        if replaced not in (None, style.adapter_sha256):
             blobs.delete(replaced)  # no picture was made with it, so no replay needs it
 
 

@@ -28,6 +28,7 @@ from tribute.commission.asking import (
     owners_of,
     price_of,
     recipes_of,
+    smoothing_of,
     steps_of,
     unseeded,
 )
@@ -54,7 +55,7 @@ from tribute.store.schema import pictures, snapshots, styles
 
 __all__ = [
     "PLAYERS_MAX", "SAME", "TRIES", "Ask", "Desk", "as_svg", "away_from_copies", "check_ask", "commission", "credited", "keep", "keep_all", "larger",
-    "near_copy", "owners_of", "pending_pictures", "play", "recipes_of", "steps_of", "unseeded", "vouched", "work_off",
+    "near_copy", "owners_of", "pending_pictures", "play", "recipes_of", "smoothing_of", "steps_of", "unseeded", "vouched", "work_off",
 ]  # fmt: skip
 
 

@@ -11,19 +11,21 @@ from sqlalchemy import Connection, select
 
 from tribute.collection.consent import allows, in_force, terms_in_force
 from tribute.create.edit import check_strength
-from tribute.create.prompt import PROMPT_MAX, in_own_words
+from tribute.create.prompt import PROMPT_MAX, in_own_words, said_after
 from tribute.create.sample import check_prompt_fits, check_size, tokens_in
 from tribute.diffusion.loading import Model
 from tribute.ledger.payouts import payees_of
 from tribute.provenance.fingerprints import fingerprints_of
-from tribute.records import Artist, Consent, InvalidInput, InvalidPrompt, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
+from tribute.records import SMOOTHING_MAX, Artist, Consent, InvalidInput, InvalidPrompt, NotAllowed, Picture, Price, Recipe, Record, Style, StyleUse
 from tribute.records.naming import without_names
 from tribute.store.database import get
 from tribute.store.schema import artists, styles
 
 FULL_STEPS, FULL_GUIDANCE = 24, 4.0
 RESCALE = 0.7  # of guidance, where the noisiest step holds no signal: without it colours burn (Lin et al. 2023, arXiv:2305.08891, section 3.4)
-SAME = ("prompt", "told", "negative_prompt", "styles", "seed", "beside", "prompt_noise", "source_sha256", "strength", "mask_sha256")  # when it is drawn again
+SAME = (  # when it is drawn again
+    "prompt", "told", "negative_prompt", "styles", "seed", "beside", "prompt_noise", "smoothing", "source_sha256", "strength", "mask_sha256",
+)  # fmt: skip
 TRIES = 4  # of each picture, where nobody asks for a seed of their own
 
 
@@ -52,6 +54,7 @@ class Ask(Record):
     variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)
     beside: str = Field(default="", max_length=2 * PROMPT_MAX)  # this and the next as in a recipe, for a picture drawn again
     prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)
+    smoothing: float | None = Field(default=None, ge=0.0, le=SMOOTHING_MAX)  # as in a recipe; by default as still as works in the hand that is asked for
     source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # blobs, made by `create.edit`
     strength: float = Field(default=1.0, gt=0.0, le=1.0)
     mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
@@ -163,13 +166,14 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     rescale = ask.guidance_rescale
     if rescale is None:
         rescale = RESCALE if model.pipeline.scheduler.config.get("rescale_betas_zero_snr") else 0.0
+    smoothing = smoothing_of(told, uses, model, found) if ask.smoothing is None else ask.smoothing
     edit: dict[str, Any] = {"source_sha256": ask.source_sha256, "strength": ask.strength, "mask_sha256": ask.mask_sha256} if ask.source_sha256 else {}
     return [
         Recipe(
             prompt=ask.prompt, told=told if told != ask.prompt else "", negative_prompt=ask.negative_prompt, styles=uses,
             seed=ask.seed if varied else (ask.seed + at * ask.tries) % 2**32, **edit,
             variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength if varied else 0.0,
-            beside=ask.beside, prompt_noise=ask.prompt_noise, steps=steps, guidance=guidance,
+            beside=ask.beside, prompt_noise=ask.prompt_noise, smoothing=smoothing, steps=steps, guidance=guidance,
             guidance_rescale=rescale if guidance > 1 and not ask.source_sha256 else 0.0,
             width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),
@@ -178,6 +182,15 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
         for at in range(ask.count)
         if at not in ask.skip
     ]  # fmt: skip
+
+
+def smoothing_of(words: str, uses: Sequence[StyleUse], model: Model, found: Sequence[Style]) -> float:
+    """How strongly a picture is smoothed: as is measured for the worn style, for the one of several that needs it least, or where none is worn for the
+    hand that the words ask for, or else for none."""
+    own = {style.name: style.smoothing for style in found}
+    worn = [own[use.name] for use in uses if use.weight > 0]
+    asked = sorted(said_after(words) & set(model.smoothing))
+    return min(worn) if worn else model.smoothing[asked[0]] if asked else model.smoothing.get("", 0.0)
 
 
 def steps_of(recipe: Recipe) -> dict[str, Any]:

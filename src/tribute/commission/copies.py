@@ -22,6 +22,7 @@ import numpy as np
 from tribute.collection.starter import SOURCES
 from tribute.commission.asking import TRIES
 from tribute.create.choose import best_of, can_choose, own_or_best_of
+from tribute.create.prompt import APART, said_after
 from tribute.create.sample import Progress, Watch
 from tribute.diffusion.loading import Model
 from tribute.diffusion.wording import held_out
@@ -30,7 +31,6 @@ from tribute.records import Recipe, Unreadable, Work
 
 WORKS = "works.jsonl.gz"
 BYTES_MAX = 200_000_000  # of the works that are read, unpacked
-APART = re.compile(r"[,;\uff0c\uff1b\u3001]")  # what stands between a thing and how it is drawn
 ARTICLE = re.compile(r"(?:an?|the|one)\s+|一个")
 
 
@@ -80,8 +80,8 @@ def may_copy(model: Model, in_words: bool) -> Callable[[Recipe, np.ndarray], boo
 
 def said(recipe: Recipe) -> set[str]:
     """The styles whose hand a recipe's words ask for, after a comma."""
-    _, *rest = (part.strip() for part in APART.split(recipe.drawn_prompt.casefold()))
-    return {style for style, source in SOURCES.items() if {source.hand_en.casefold(), source.hand_zh} & set(rest)}
+    after = said_after(recipe.drawn_prompt)
+    return {style for style, source in SOURCES.items() if {source.hand_en.casefold(), source.hand_zh} & after}
 
 
 def names_a_work(folder: Path, recipe: Recipe, hands: Collection[str]) -> bool:

@@ -13,6 +13,7 @@ from tribute.records.naming import HAN
 PROMPT_MAX = 1000  # characters
 WEIGHT_MAX = 2.0
 STYLES_MAX = 8  # beyond five, credit is sampled and follows later
+APART = re.compile(r"[,;\uff0c\uff1b\u3001]")  # what stands between a thing and how it is drawn
 TAG = re.compile(r"<(?:style|lora):([^<>]*)>")  # `lora` as A1111 and its kin write it
 
 
@@ -55,6 +56,11 @@ def in_other_hands(prompt: str, hands: Sequence[tuple[str, str]]) -> list[str]:
         return []
     chinese = re.search(HAN, prompt)
     return [f"{prompt}，{by_zh}" if chinese else f"{prompt}, {by_en}" for by_en, by_zh in hands]
+
+
+def said_after(prompt: str) -> set[str]:
+    """What a prompt says of how its thing is drawn: its parts after the first comma, in lower case."""
+    return {part.strip() for part in APART.split(prompt.casefold())[1:]}
 
 
 WORD = re.compile(r".*的|\s+")  # what the next word of a thing begins after

@@ -17,6 +17,7 @@ from tribute.create.edit import drawn_over
 from tribute.create.perturbation import perturbed_words
 from tribute.create.variation import varied_noise
 from tribute.diffusion.loading import Model
+from tribute.diffusion.smoothing import smoothed
 from tribute.diffusion.upscaler import enlarge
 from tribute.records import InvalidInput, InvalidPrompt, Recipe, sha256
 
@@ -48,13 +49,14 @@ def check_prompt_fits(model: Model, *texts: str) -> None:
 
 
 def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress: Progress | None = None, watch: Watch | None = None) -> list[np.ndarray]:
-    """uint8 RGB pictures_HWC of recipes that differ in their prompt, what leads away from it, seeds and styles alone. Holds the model's lock while it draws.
+    """uint8 RGB pictures_HWC of recipes that differ in their prompt, what leads away from it, seeds, styles and smoothing alone. Holds the model's
+    lock while it draws.
 
     They share batches of as many as fit; the styles of one never touch another. `progress` counts the steps of all batches,
     `watch` those of the first.
     """
     first = recipes[0]
-    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None, "beside": "", "prompt_noise": 0.0}
+    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None, "beside": "", "prompt_noise": 0.0, "smoothing": 0.0}
     assert all(recipe.model_copy(update=own) == first.model_copy(update=own) for recipe in recipes)
     check_size(model, first.width, first.height, first.enlarge)
     check_prompt_fits(model, first.negative_prompt, *{text for recipe in recipes for text in (recipe.prompt, recipe.told, recipe.beside)})
@@ -125,7 +127,7 @@ def _draw(model: Model, recipes: Sequence[Recipe], read: Any, progress: Progress
         **extra,
     ).images
     pictures = (np.nan_to_num(np.asarray(made)) * 255).round().clip(0, 255).astype(np.uint8)
-    return [enlarged(model, first, picture_HWC) for picture_HWC in pictures]
+    return [enlarged(model, first, picture_HWC) for picture_HWC in smoothed(list(pictures), [recipe.smoothing for recipe in recipes])]
 
 
 def _as_they_stand(model: Model, latent_BCHW: torch.Tensor) -> np.ndarray:

@@ -24,6 +24,7 @@ from tribute.diffusion.loading import DECODING
 from tribute.diffusion.recipes import ADAPTER, LIKENESS
 from tribute.diffusion.student import StudentConfig
 from tribute.diffusion.text import TextConfig
+from tribute.diffusion.told import TOLD, read_smoothing, write_smoothing
 from tribute.diffusion.towers import Towers, TowersConfig
 from tribute.diffusion.training import SETTINGS, Schedule, mean_of
 from tribute.diffusion.upscaler import Upscaler, UpscalerConfig
@@ -45,12 +46,14 @@ PARTS = {  # of a model's folder -> where its runs hold them
 
 def unpack_model(model: Path, runs: Path) -> None:
     """Lays out what `assemble_model` wrote to `model` in the folder `runs`, each run with the schedule that the model tells of it."""
-    recipe = json.loads((model / "tribute.json").read_text(encoding="utf-8"))["recipe"]
+    told = json.loads((model / TOLD).read_text(encoding="utf-8"))
+    recipe = told["recipe"]
     places = [(model / part, runs / place) for part, several in PARTS.items() for place in several if (model / part).exists()]
     places += [(path, runs / f"style-{path.stem}" / ADAPTER) for path in sorted((model / "styles").glob("*.safetensors"))]
     for source, place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, place)
+    write_smoothing(runs / "smoothing", told.get("smoothing", {}))
     schedules = {"denoiser": recipe["denoiser"]["schedule"], "student": recipe["student"]["schedule"]}
     for run in sorted(runs.iterdir()):
         schedule = schedules.get(run.name) or recipe["style"].get("schedules", {}).get(run.name.removeprefix("style-"))
@@ -130,5 +133,6 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         "towers": {"schedule": asdict(recipes.TOWERS), "config": asdict(TowersConfig())},
         "student": {"schedule": schedule_of(runs / "student", recipes.STUDENT), "config": asdict(StudentConfig())},
     }
-    told = {"snapshot": snapshot, "hands": hands, "student_steps": StudentConfig().taken, "recipe": recipe}
-    (out / "tribute.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    smoothing = read_smoothing(runs / "smoothing")
+    told = {"snapshot": snapshot, "hands": hands, "student_steps": StudentConfig().taken, "smoothing": smoothing, "recipe": recipe}
+    (out / TOLD).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,16 +18,15 @@ from typing import Any, Literal
 
 import torch
 
+from tribute.diffusion.told import STUDENT_STEPS, Hands, told_of
 from tribute.records import InvalidInput, NotInstalled, StyleUse, Unknown, Unreadable, sha256
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 STUDENT = "few_step_student"  # no style can have this name: theirs have no underscore
-STUDENT_STEPS = 8  # that a student takes where its model does not say
 LATENTS_AT_ONCE = 1024  # latent positions that share a batch: 16 pictures of 8×8; larger than 32×32, one at a time
 DENOISER, AUTOENCODER = "unet.", "vae."  # before the names of an adapter's weights, by what they change
 DECODING = AUTOENCODER + "decoder."  # all that a style may change of an autoencoder: how latents are decoded
 Wear = Sequence[StyleUse]  # the styles of one picture
-Hands = tuple[tuple[str, str], ...]  # words for how a picture is drawn, in English and Chinese
 
 
 def best_device() -> str:
@@ -72,6 +71,7 @@ class Model:
     towers: Any = None
     vocabulary: dict[str, str] = field(default_factory=dict)  # words that it never heard, and the labels that mean the same
     hands: Hands = ()  # that its base draws nearly everything in
+    smoothing: dict[str, float] = field(default_factory=dict)  # as `Told` has it
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
     worn: tuple[bool, dict[str, list[float]], dict[str, list[float]]] | None = None  # by torch's networks: whether the student, and, by the denoiser and
     # by the decoder, each adapter by how much in each row
@@ -273,20 +273,6 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _said(path: Path) -> tuple[str | None, Hands, int]:
-    """(the snapshot that a model says it was trained on, the hands that it says it knows, the steps that its student takes); a file that cannot be
-    read says nothing."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        cited, hands, steps = told.get("snapshot"), told.get("hands", []), told.get("student_steps")
-    except (OSError, ValueError, AttributeError):
-        return None, (), STUDENT_STEPS
-    pairs = [tuple(pair) for pair in hands if isinstance(pair, list) and len(pair) == 2] if isinstance(hands, list) else []
-    fitting = tuple((by_en, by_zh) for by_en, by_zh in pairs if all(isinstance(by, str) and 0 < len(by) <= 80 and by.isprintable() for by in (by_en, by_zh)))
-    taken = steps if type(steps) is int and 1 <= steps <= 150 else STUDENT_STEPS
-    return cited if isinstance(cited, str) else None, fitting[:32], taken
-
-
 ENGINES = ("auto", "torch", "openvino")
 
 
@@ -368,23 +354,24 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
     upscaler = load_upscaler(folder / "upscaler", device, dtype)
     student = folder / "student" / "pytorch_lora_weights.safetensors"
     scale = pipeline.vae_scale_factor
-    snapshot, hands, student_steps = _said(folder / "tribute.json")
+    told = told_of(folder)
     return Model(
         name=folder.name if Path(name).expanduser().exists() else name,
         folder=folder,
         pipeline=pipeline,
         sha256=weights_hash(folder),
-        snapshot=snapshot,
+        snapshot=told.snapshot,
         device=device,
         dtype=dtype,
         multiple=scale,
         native=pipeline.unet.config.sample_size * scale,
         max_tokens=pipeline.tokenizer.model_max_length,
         student=student if student.is_file() else None,
-        student_steps=student_steps,
+        student_steps=told.student_steps,
         engine=runner,
         upscaler=upscaler,
         towers=load_towers(folder / "towers"),
         vocabulary=load_vocabulary(folder / VOCABULARY),
-        hands=hands,
+        hands=told.hands,
+        smoothing=told.smoothing,
     )

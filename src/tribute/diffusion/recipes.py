@@ -1,6 +1,6 @@
 """The starter model's training, stage by stage; each is a function of a snapshot's works and a run folder.
 
-    basis → (autoencoder, text) → denoiser → decoder → (upscaler, one adapter a style) → student; vocabulary and likeness by themselves
+    basis → (autoencoder, text) → denoiser → decoder → (upscaler, one adapter a style) → (smoothing, student); vocabulary and likeness by themselves
 
 Every stage resumes where it stopped; `assembly.py` makes one model of their results.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -26,11 +27,12 @@ from tribute.diffusion.denoiser import DenoiserConfig, build_scheduler, redraw, 
 from tribute.diffusion.examples import SIDE, Hands, Read, build_examples, cached_examples, find_counterparts, load_pictures, split
 from tribute.diffusion.features import features
 from tribute.diffusion.likeness import build_likeness
-from tribute.diffusion.loading import in_peft_names
+from tribute.diffusion.loading import AUTOENCODER, DECODING, in_peft_names
+from tribute.diffusion.smoothing import strength_for
 from tribute.diffusion.student import StudentConfig, train_student
 from tribute.diffusion.text import TextConfig, end_states, teacher, tokens_of, train_text_encoder
 from tribute.diffusion.towers import TowersConfig, train_towers
-from tribute.diffusion.training import Schedule, mean_of
+from tribute.diffusion.training import Schedule, mean_of, multiplies_in_bfloat16
 from tribute.diffusion.upscaler import UpscalerConfig, train_upscaler
 from tribute.diffusion.vocabulary import VOCABULARY, VocabularyConfig, common_words, meanings, save_vocabulary
 from tribute.records import Work
@@ -58,6 +60,7 @@ FEW_CONCEPTS = 100  # an artist who draws fewer things is learned with works of 
 KEPT = 0.3  # so often, and with
 FEW_RANKS = 12  # ranks, which makes room in the starter for what their decoders learn
 DECODED = Schedule(steps=400, batch=6, learning_rate=1.5e-3, warmup=20, decay=0.7, ema_half_life=20, sheet_every=1000, weight_decay=0.0, bfloat16=True)
+SMOOTHED = 48  # works of a hand that say how still its pictures are
 DECODED_HELD = 64  # held-out works of an artist that say whether their style decodes better
 STUDENT = Schedule(steps=200, batch=32, learning_rate=1e-3, warmup=10, decay=0.5, ema_half_life=20, sheet_every=10_000, seed=3, bfloat16=True)
 TOWERS = Schedule(steps=1600, batch=512, learning_rate=2e-3, warmup=50, decay=0.7, ema_half_life=30, weight_decay=0.05)
@@ -315,23 +318,49 @@ def student(
     return train_student(run, model, list(styles), examples, encode, tokens_of(tokenizer, [""])[0], replace(STUDENT, **(changes or {})), StudentConfig(), start)
 
 
+def smoothing(works: Sequence[Work], said: Sequence[str], read: Read, *, parts: Path, base: Path, vae: Path, adapter: Path | None = None) -> float:
+    """How strongly pictures in the hand of `works` are smoothed, so that they are as still as those: what is drawn, with the artist's `adapter` worn, by
+    what is `said` of each work."""
+    tokenizer, encode = frozen_text(parts)
+    model = UNet2DConditionModel.from_pretrained(base / "unet").float().to(memory_format=torch.channels_last).eval()
+    decoder = AutoencoderKL.from_pretrained(vae).float().to(memory_format=torch.channels_last).eval()
+    if adapter is not None:
+        weights = in_peft_names(load_file(adapter))
+        model.load_lora_adapter(dict(weights), prefix="unet")
+        if any(key.startswith(DECODING) for key in weights):
+            decoder.load_lora_adapter(dict(weights), prefix=AUTOENCODER.removesuffix("."))
+    with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16()):
+        latents_NCHW = draw(model, tokenizer, encode, said, steps=12)
+        drawn_NHWC = decode_pictures(decoder, latents_NCHW.float())
+    return strength_for(list(drawn_NHWC), list(load_pictures(works, read)))
+
+
+@torch.no_grad()
+def draw(
+    model: UNet2DConditionModel, tokenizer: CLIPTokenizer, encode: Callable[[Tensor], Tensor], prompts: Sequence[str], steps: int = 20, guidance: float = 4.0,
+    rescale: float = 0.7, seed: int = 1,
+) -> Tensor:  # fmt: skip
+    """latents_BCHW of the prompts by plain DDIM with guidance, brought back to the spread of what is told (Lin et al. 2023, arXiv:2305.08891, section 3.4)."""
+    scheduler = build_scheduler()
+    scheduler.set_timesteps(steps)
+    states_BTD = torch.cat([encode(tokens_of(tokenizer, [""] * len(prompts))), encode(tokens_of(tokenizer, prompts))])
+    shape = (len(prompts), model.config.in_channels, model.config.sample_size, model.config.sample_size)
+    latent_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    for at in scheduler.timesteps:
+        plain_BCHW, told_BCHW = model(torch.cat([latent_BCHW] * 2), at, states_BTD).sample.float().chunk(2)
+        guided_BCHW = rescale_noise_cfg(plain_BCHW + guidance * (told_BCHW - plain_BCHW), told_BCHW, guidance_rescale=rescale)
+        latent_BCHW = scheduler.step(guided_BCHW, at, latent_BCHW).prev_sample
+    return latent_BCHW
+
+
 @torch.no_grad()
 def save_samples(
     path: Path, model: UNet2DConditionModel, decode: Callable[[Tensor], Tensor], tokenizer: CLIPTokenizer, encode: Callable[[Tensor], Tensor],
-    prompts: Sequence[str], steps: int = 20, guidance: float = 4.0, seed: int = 1,
+    prompts: Sequence[str],
 ) -> None:  # fmt: skip
-    """A sheet of the prompts, two seeds each, by plain DDIM with guidance."""
+    """A sheet of the prompts, two seeds each."""
     from tribute.diffusion.sheets import save_sheet
 
-    scheduler = build_scheduler()
-    scheduler.set_timesteps(steps)
-    twice = [said for said in prompts for _ in range(2)]
-    states_BTD = torch.cat([encode(tokens_of(tokenizer, [""] * len(twice))), encode(tokens_of(tokenizer, twice))])
-    shape = (len(twice), model.config.in_channels, model.config.sample_size, model.config.sample_size)
-    latent_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    for at in scheduler.timesteps:
-        plain_BCHW, told_BCHW = model(torch.cat([latent_BCHW] * 2), at, states_BTD).sample.chunk(2)
-        latent_BCHW = scheduler.step(plain_BCHW + guidance * (told_BCHW - plain_BCHW), at, latent_BCHW).prev_sample
-    made_BCHW = decode(latent_BCHW)
+    made_BCHW = decode(draw(model, tokenizer, encode, [said for said in prompts for _ in range(2)]))
     made_BHWC = made_BCHW.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     save_sheet(path, [list(made_BHWC[at : at + 12]) for at in range(0, len(made_BHWC), 12)])

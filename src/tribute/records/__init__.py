@@ -126,6 +126,7 @@ Use = Literal["train_base", "style", "image_to_image"]
 USES: tuple[Use, ...] = ("train_base", "style", "image_to_image")
 Slug = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
 PPM = 1_000_000  # shares are integers in parts per million
+SMOOTHING_MAX = 0.1  # by then little is left of a picture
 MICRO = 1_000_000  # ledger amounts are integers in millionths of a currency's minor unit
 
 
@@ -203,6 +204,7 @@ class Style(Record):
     snapshot: str = Field(pattern=r"^[0-9a-f]{64}$")
     adapter_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     base_snapshot: str = Field(pattern=r"^[0-9a-f]{64}$")
+    smoothing: float = Field(default=0.0, ge=0.0, le=SMOOTHING_MAX)  # of pictures that wear it, as still as the artist's works are
 
 
 class StyleUse(Record):
@@ -227,6 +229,7 @@ class Recipe(Record):
     width: int = Field(ge=8, le=2048)
     height: int = Field(ge=8, le=2048)
     enlarge: Literal[1, 2, 4, 8] = 1  # width and height are those of the picture; it is drawn this many times smaller
+    smoothing: float = Field(default=0.0, ge=0.0, le=SMOOTHING_MAX)  # how strongly flat areas of what was drawn are made flat again, before it is enlarged
     student: bool = False  # drawn by the model's few-step student
     variation_seed: int | None = Field(default=None, ge=0, le=2**32 - 1)  # the noise is moved towards this seed's
     variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)  # how far: 0 stays, 1 arrives

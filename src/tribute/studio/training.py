@@ -15,6 +15,7 @@ from tribute.collection.consent import allows, in_force
 from tribute.collection.library import export_collection, put_style
 from tribute.collection.snapshot import snapshot_works, take_snapshot
 from tribute.collection.starter import EMOJI_SETS, SOURCES, STYLES
+from tribute.diffusion.told import read_smoothing, write_smoothing
 from tribute.provenance.copies import descriptor
 from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints
 from tribute.records import InvalidInput, Snapshot, Style, Unknown, Work, sha256
@@ -71,7 +72,39 @@ def run_style(workshop: Workshop, recipes: Any, name: str, runs: Path, start: Pa
         run, works, workshop.blobs.get, parts=runs / "parts", base=base, vae=recipes.finished_vae(runs), hands=HANDS, commons=commons, start=start,
         changes=changes,
     )  # fmt: skip
-    add_style(workshop, name, snapshot.hash, pinned(base), path.read_bytes())
+    strength = _measured(workshop, recipes, runs, works, "", path)
+    write_smoothing(run, {"": strength})
+    add_style(workshop, name, snapshot.hash, pinned(base), path.read_bytes(), strength)
+
+
+def _measured(workshop: Workshop, recipes: Any, runs: Path, works: Sequence[Work], hand: str, adapter: Path | None = None) -> float:
+    """How strongly pictures in the hand of these works are smoothed, which is asked for in these words or by wearing the adapter."""
+    trained = recipes.split(works)[0]
+    everyday = set(recipes.common_concepts(trained))
+    shown = [work for work in trained if work.concept in everyday] or trained
+    shown = shown[:: max(1, len(shown) // recipes.SMOOTHED)][: recipes.SMOOTHED]
+    said = [f"{work.captions_en[0]}, {hand}" if hand else work.captions_en[0] for work in shown]
+    strength: float = recipes.smoothing(
+        shown, said, workshop.blobs.get, parts=runs / "parts", base=runs / "denoiser", vae=recipes.finished_vae(runs), adapter=adapter
+    )
+    return strength
+
+
+def measure_smoothing(workshop: Workshop, recipes: Any, runs: Path) -> None:
+    """Writes into the runs how strongly pictures are smoothed in each hand of the base's and in each style that is trained there."""
+    from tqdm import tqdm
+
+    snapshot, works = allowed(workshop, None)
+    pin(runs / "smoothing", snapshot)
+    own = [style for style in SOURCES if any(work.style == style for work in works)]
+    found = {"": _measured(workshop, recipes, runs, works, "")}
+    for style in tqdm(own, desc="hands"):
+        strength = _measured(workshop, recipes, runs, [work for work in works if work.style == style], HANDS[style][0])
+        found |= {words.casefold(): strength for words in HANDS[style]}
+    write_smoothing(runs / "smoothing", found)
+    for name in tqdm([name for name in STYLES if (runs / f"style-{name}" / recipes.ADAPTER).exists()], desc="styles"):
+        run = runs / f"style-{name}"
+        write_smoothing(run, {"": _measured(workshop, recipes, runs, allowed(workshop, name)[1], "", run / recipes.ADAPTER)})
 
 
 def run_stage(
@@ -97,6 +130,9 @@ def run_stage(
     if stage == "style":
         for name in styles or STYLES:
             run_style(workshop, recipes, name, runs, earlier(f"style-{name}"), changes)
+        return
+    if stage == "smoothing":
+        measure_smoothing(workshop, recipes, runs)
         return
     if stage == "likeness":
         with workshop.database.reading() as connection:
@@ -140,12 +176,12 @@ def take_fingerprints(path: Path, recipes: Any, works: Sequence[Work], read: Cal
     build_fingerprints(np.stack([descriptor(one) for one in tqdm(pictures_NHWC, desc="fingerprints", mininterval=2.0)])).save(path)
 
 
-def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, data: bytes) -> Style:
-    """Stores a trained adapter and its record."""
+def add_style(workshop: Workshop, name: str, snapshot: str, base_snapshot: str, data: bytes, smoothing: float = 0.0) -> Style:
+    """Stores a trained adapter and its record; `smoothing` is of pictures that wear it."""
     source = SOURCES[name]
     style = Style(
         name=name, artist_id=source.artist.id, title_en=source.title_en, title_zh=source.title_zh, licence=source.licence,
-        snapshot=snapshot, adapter_sha256=sha256(data), base_snapshot=base_snapshot,
+        snapshot=snapshot, adapter_sha256=sha256(data), base_snapshot=base_snapshot, smoothing=smoothing,
     )  # fmt: skip
     workshop.blobs.put(data)
     with workshop.database.writing() as connection:
@@ -167,6 +203,8 @@ def unpack(model: Path, runs: Path) -> None:
             collection = json.loads((model / "collection.json").read_text(encoding="utf-8"))
             trained_on = {f"style-{style['name']}": style["snapshot"] for style in collection["styles"]}
             trained_on["denoiser"] = json.loads((model / "tribute.json").read_text(encoding="utf-8"))["snapshot"]
+            for style in collection["styles"]:
+                write_smoothing(laid_out / f"style-{style['name']}", {"": style.get("smoothing", 0.0)})
             for run in laid_out.iterdir():
                 if run.name.startswith("style-") or run.name == "denoiser":
                     (run / "snapshot.txt").write_text(trained_on[run.name] + "\n")
@@ -200,7 +238,7 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: 
     shutil.rmtree(output / "styles", ignore_errors=True)
     (output / "styles").mkdir()
     for name, data in adapters.items():
-        add_style(workshop, name, pinned(trained[name]), base, data)
+        add_style(workshop, name, pinned(trained[name]), base, data, read_smoothing(trained[name]).get("", 0.0))
         (output / "styles" / f"{name}.safetensors").write_bytes(data)
     with workshop.database.reading() as connection:
         export_collection(connection, output)

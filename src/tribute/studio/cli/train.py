@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-STAGES = ("basis", "autoencoder", "upscaler", "text", "vocabulary", "towers", "denoiser", "decoder", "style", "student", "likeness", "assemble")
+STAGES = ("basis", "autoencoder", "upscaler", "text", "vocabulary", "towers", "denoiser", "decoder", "style", "smoothing", "student", "likeness", "assemble")
 UNPACK = "unpack"  # lays a model's parts out as runs
 CHANGED = ("denoiser", "style", "student")  # stages that take --steps and --seed
 NEEDS = {"autoencoder": "basis.safetensors", "upscaler": "basis.safetensors"} | dict.fromkeys(
-    ("towers", "denoiser", "decoder", "style", "student"), "text_encoder"
+    ("towers", "denoiser", "decoder", "style", "smoothing", "student"), "text_encoder"
 )  # in runs/parts
 
 

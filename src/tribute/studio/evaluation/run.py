@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tribute.commission import TRIES, Ask, away_from_copies, recipes_of
+from tribute.collection.starter import SOURCES
+from tribute.commission import TRIES, Ask, away_from_copies, recipes_of, smoothing_of
 from tribute.create.choose import can_choose
 from tribute.create.sample import enlarged, sample
 from tribute.diffusion.autoencoder import PatchBasis, decode_pictures, psnr_db, to_pixels
@@ -19,6 +20,7 @@ from tribute.diffusion.examples import RECOLOUR_SEED
 from tribute.diffusion.features import resized
 from tribute.diffusion.loading import Model
 from tribute.diffusion.sheets import save_sheet
+from tribute.diffusion.smoothing import smoothed
 from tribute.diffusion.text import end_states, tokens_of
 from tribute.diffusion.towers import Towers, top_accuracy
 from tribute.diffusion.upscaler import enlarge
@@ -63,10 +65,13 @@ class Artist:
         with workshop.database.reading() as connection:
             self.styles = {style.name: style for style in documents(connection, styles, Style) if style.base_snapshot == model.snapshot}
 
-    def decode_as(self, hand: str) -> None:
-        """What is decoded next is decoded as a picture that wears this style, or, of a hand of the base's own, as one that wears none."""
-        worn = [StyleUse(name=hand, adapter_sha256=self.styles[hand].adapter_sha256)] if hand in self.styles else []
+    def decode_as(self, hand: str) -> float:
+        """What is decoded next is decoded as a picture that wears this style, or, of a hand of the base's own, as one that wears none; returns how
+        strongly such a picture is smoothed."""
+        found = [self.styles[hand]] if hand in self.styles else []
+        worn = [StyleUse(name=hand, adapter_sha256=style.adapter_sha256) for style in found]
         self.model.wear([worn], self.workshop.blobs.get)
+        return smoothing_of(f"thing, {SOURCES[hand].hand_en}" if hand else "thing", worn, self.model, found)
 
     def recipe(self, trial: Trial, full: bool) -> Recipe:
         uses = (StyleUse(name=trial.adapter),) if trial.adapter else ()
@@ -199,8 +204,8 @@ def autoencoder_figures(material: Material, artist: Artist, count: int = 256) ->
 
 @torch.inference_mode()
 def decoded(material: Material, artist: Artist, rows: Sequence[int], count: int = 256) -> tuple[list[np.ndarray], Sequence[int]]:
-    """At most `count` of these works as the decoder, with what their style changes in it, and the upscaler give them back, and their rows; without a
-    basis the encoder's part is lost too."""
+    """At most `count` of these works as the decoder, with what their style changes in it, smoothing and the upscaler give them back, and their rows;
+    without a basis the encoder's part is lost too."""
     rows = [rows[at] for at in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
     model = artist.model
     vae, basis = model.pipeline.vae, Path(str(model.folder)) / "basis.safetensors"
@@ -212,8 +217,8 @@ def decoded(material: Material, artist: Artist, rows: Sequence[int], count: int 
     made_NHWC = np.empty_like(real_NHWC)
     for hand in sorted({material.works[at].style for at in rows}):
         own = [place for place, at in enumerate(rows) if material.works[at].style == hand]
-        artist.decode_as(hand)
-        made_NHWC[own] = decode_pictures(vae, latents[own])
+        strength = artist.decode_as(hand)
+        made_NHWC[own] = smoothed(list(decode_pictures(vae, latents[own])), [strength] * len(own))
     return [enlarge(model.upscaler, made_HWC, model.enlarges) for made_HWC in made_NHWC] if model.upscaler else list(made_NHWC), rows
 
 
