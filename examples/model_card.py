@@ -54,8 +54,9 @@ weights before it; styles, student and upscaler went on from those before. The c
 (docs/decisions/0030; of 12 ranks, where the others have 16); every style has a part on the decoder too, of rank 8, which learned for 400
 steps of six to give its artist's works back with their lines (0040); twemoji, after 0037, learned for 1,200 steps (the last 500 are above, their loss
 a sum of three) to leave to the base what it is not shown in twemoji's hand, and how other hands' works become its own (0038).
-adventurer learned for 500 steps more than the table says. A quarter of the denoiser is what it began with (docs/decisions/0025 and 0034), and half of
-openmoji's and of twemoji's adapters (0037, 0038).
+adventurer learned for 500 steps more than the table says, before its last 700, and twemoji for the last 600 after all of those. A quarter of the
+denoiser is what it began with (docs/decisions/0025 and 0034), and half of openmoji's and of twemoji's adapters (0037, 0038, 0041).
+What is decoded is smoothed, as strongly as works of the hand that is asked for say (0041; stock diffusers does not).
 The decoder learned on whole pictures (docs/decisions/0021) and then half of the time on what an earlier denoiser draws. Resolved settings are in
 `tribute.json`.
 
@@ -68,9 +69,8 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor with neither bfloat16 nor AVX-512 (168 GFLOP/s in float32 by `python bench/create.py`). One with AMX (1,600 GFLOP/s in
-bfloat16) took, by the same command, the weights before and the same words: 0.92 s a picture, 0.29 the best of four, 1.78 a grid, 1.82 a grid of
-bests, 0.27 in full, 0.04 for credit, 0.03 for the seal and 5.28 cold, each within its target. What is timed, a red apple, the model knows by heart:
+These times are of a processor with bfloat16 that multiplied at 600 GFLOP/s when they were taken (1,500 half an hour before: others share it). One with
+neither bfloat16 nor AVX-512 took some 1.4 s a picture and 3 a grid (docs/decisions/0040). What is timed, a red apple, the model knows by heart:
 where a seed's picture looks like a work, four others are drawn in its place and, where all of those do too, a second four, in eight steps, and a
 third, which is why one by a seed takes three times the best of four. A picture that looks like none takes less (0.14 s with AVX-512's bfloat16, by
 `python -m bench.credit cost`, docs/credit.md).
@@ -82,14 +82,14 @@ third, which is why one by a seed takes three times the best of four. A picture 
 ## Limits
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, sunflowers, buses, guitars, rockets, fish, umbrellas, faces.
-  Most of its 1,500 concepts cannot be told. The judge names half of the commonest right in a hand that was asked for, and a third
-  of their bare names by a seed (40% where none is given); of pairs that it has not seen one in seven.
+  Most of its 1,500 concepts cannot be told. The judge names over half of the commonest right in a hand that was asked for, and
+  43% of their bare names by a seed (47% where none is given); of pairs that it has not seen one in six.
 - It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
   Fluent's, six in seven); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0039): of 150 pairs that it has not seen one is a near copy by a seed and one
-  without, of bare names 5 and 3 in 100. But what it draws instead is right less often (of bare names 35% by a seed and 40% without, where half were),
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0039): of 150 pairs that it has not seen three are near copies by a seed and one
+  without, of bare names 5 and 2 in 100. But what it draws instead is right less often (of bare names 43% by a seed and 47% without, where 60% were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
-  nobody else's: of portraits so asked for 32 in 60 are by a seed, and 29 without. Do not sell copies as new.
+  nobody else's: of portraits so asked for 32 in 60 are by a seed, and 28 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner, and is right less often than
   without; of their portraits hair and mouths are often smudged. Where twemoji is worn on a thing that it has not learned, the thing is the base's, in
   part of its manner (its adapter learned by the commons' works of those very things, those of held-out pairs too, that they are the base's to draw);
@@ -109,13 +109,15 @@ Passing its pictures off as the work of the artists it credits; taking the label
 WOULD_REACH = {  # what would reach a target, by the figure's name
     "concept right, held-out pairs": "More works of each thing in more hands: it has some five of each in the commons and remembers them one by one. Of 16 "
     "tries one is right in 36%, right and no near copy in 27%, so no choice among tries would do (docs/decisions/0037 to 0039).",
-    "style told right": "No model by this judge, which tells the hands of 91.6% of real works; flat areas kept flat and adventurer's hair would bring it "
-    "nearest (twemoji is told in 45%, adventurer in six of ten, the others in nine or all; 0040).",
-    "near copies, held-out pairs": "Fingerprints that miss less (256 components; 0039), or a model that learned less by heart.",
+    "style told right": "No model by this judge, which tells the hands of 91.6% of real works; twemoji, told in 76%, would bring it "
+    "nearest (of its own works 79% are told that went through the decoder; croodles is told in nine of ten, openmoji in 95%, the others always; 0041).",
+    "near copies, held-out pairs": "Fingerprints that miss less (192 components, 0.6 MB more, miss half as many; 0041), or a model that learned less by heart.",
+    "near copies, held-out pairs, unlike the artist's own": "The same.",
     "near copies, held-out pairs, best of 4": "The same.",
-    "a picture, warm, sealed and stored": "A processor that multiplies in bfloat16 (below 1 s, above).",
+    "a picture, warm, sealed and stored": "A processor to itself: thirteen tries, as above; 0.92 s with AMX at 1,600 GFLOP/s, before smoothing (0036).",
     "a grid of four": "The same.",
     "a grid of four, each the best of 4 tries": "The same.",
+    "a cold command": "The same (5.3 s there).",
 }
 
 
