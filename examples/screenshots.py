@@ -13,6 +13,7 @@ import io
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -97,6 +98,9 @@ def pages_of(floor: Floor, site: str, there: dict[str, str], page: Page, who: st
 
 
 def main(out: Path, home: Path | None) -> None:
+    fonts = shutil.which("fc-list")
+    if fonts and not subprocess.run([fonts, ":lang=zh"], capture_output=True, check=True).stdout:
+        raise SystemExit("no font here has Chinese, whose pages would show boxes; install one (Debian: fonts-noto-cjk)")
     folder = Path(tempfile.mkdtemp(prefix="shots-"))
     if home is not None:
         (folder / "blobs").mkdir(parents=True)
