@@ -69,8 +69,9 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor with bfloat16 that multiplied at 600 GFLOP/s when they were taken (1,500 half an hour before: others share it). One with
-neither bfloat16 nor AVX-512 took some 1.4 s a picture and 3 a grid (docs/decisions/0040). What is timed, a red apple, the model knows by heart:
+These times are of a processor with bfloat16 that multiplied at 610 GFLOP/s just after they were taken (790 ten minutes before, 1,500 two hours
+before: others share it). One with neither bfloat16 nor AVX-512 took some 1.4 s a picture and 3 a grid (docs/decisions/0040).
+What is timed, a red apple, the model knows by heart:
 where a seed's picture looks like a work, four others are drawn in its place and, where all of those do too, a second four, in eight steps, and a
 third, which is why one by a seed takes three times the best of four. A picture that looks like none takes less (0.14 s with AVX-512's bfloat16, by
 `python -m bench.credit cost`, docs/credit.md).

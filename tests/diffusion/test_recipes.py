@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from tests.conftest import flat_art, make_work
@@ -191,3 +191,18 @@ def test_pictures_are_smoothed_until_they_are_as_still_as_works(adapter):
         said = ["a dog", "a red apple", "portrait of a person, red hair"]
         found = recipes.smoothing(works, said, lambda _, png=written: png.getvalue(), parts=STARTER, base=STARTER, vae=STARTER / "vae", adapter=adapter)
         assert found == strength
+
+
+@pytest.mark.slow
+def test_a_style_is_measured_wearing_all_of_its_adapter(monkeypatch, tmp_path):
+    """What it changes in the denoiser and what it changes in the decoder."""
+    whole, drawn, written = STARTER / "styles" / "micah.safetensors", [], io.BytesIO()
+    Image.fromarray(flat_art(128, 1)).save(written, "PNG")
+    save_file({name: value for name, value in load_file(whole).items() if name.startswith("unet.")}, tmp_path / "half.safetensors")
+    monkeypatch.setattr(recipes, "strength_for", lambda made, _: drawn.append(made[0].astype(int)) or 0.0)
+    for adapter in (None, tmp_path / "half.safetensors", whole):
+        recipes.smoothing([make_work("ada", "ada", 1)], ["portrait of a person, red hair"], lambda _: written.getvalue(), parts=STARTER, base=STARTER,
+                          vae=STARTER / "vae", adapter=adapter)  # fmt: skip
+    bare, half, worn = drawn
+    assert np.abs(bare - half).mean() > 3
+    assert np.abs(half - worn).mean() > 0.3

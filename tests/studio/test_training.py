@@ -50,6 +50,7 @@ def test_each_hand_is_measured_by_its_own_works_and_what_it_needs_is_shipped(lai
     assert [(style, words, path) for style, words, path in worn] == [(name, "", runs / f"style-{name}" / recipes.ADAPTER) for name in STYLES]
     run_stage(workshop, recipes, "assemble", runs, (), out)
     told = json.loads((out / "tribute.json").read_text())["smoothing"]
+    assert set(told) == {""} | {words.casefold() for source in SOURCES.values() if source.commons for words in (source.hand_en, source.hand_zh)}
     at = {row: place / 1000 for place, row in enumerate(measured, 1)}
     assert told[""] == 0.001
     assert told["glossy 3d"] == told["光亮立体"] == at["fluent", "glossy 3D", None]
@@ -109,12 +110,22 @@ def test_what_is_assembled_holds_the_adapters_that_its_collection_cites(laid_out
     assert cited == {path.stem: sha256(path.read_bytes()) for path in (out / "styles").iterdir()}
 
 
-def test_an_adapter_whose_artist_no_longer_consents_is_not_assembled(laid_out, tmp_path):
+def test_an_adapter_whose_artist_no_longer_consents_is_neither_measured_nor_assembled(laid_out, tmp_path):
     workshop, runs = laid_out
+    measured = []
     with workshop.database.writing() as connection:
         record_consent(connection, Consent(artist_id=SOURCES["micah"].artist.id, use="style", allowed=False, since=utc_now(), basis="asked"))
     run_stage(workshop, recipes, "assemble", runs, (), tmp_path / "out")
     assert {path.stem for path in (tmp_path / "out" / "styles").iterdir()} == set(STYLES) - {"micah"}
+    run_stage(workshop, measuring(measured), "smoothing", runs, (), tmp_path / "out")
+    assert {style for style, _, adapter in measured if adapter} == set(STYLES) - {"micah"}
+
+
+def test_hands_are_measured_by_a_base_or_not_at_all(laid_out, tmp_path):
+    workshop, runs = laid_out
+    shutil.rmtree(runs / "denoiser")
+    with pytest.raises(InvalidInput, match="train it again"):
+        run_stage(workshop, recipes, "smoothing", runs, (), tmp_path / "out")
 
 
 def test_earlier_runs_without_adapters_are_told_before_anything_is_written(laid_out, tmp_path):

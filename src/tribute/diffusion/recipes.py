@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -29,7 +28,7 @@ from tribute.diffusion.features import features
 from tribute.diffusion.likeness import build_likeness
 from tribute.diffusion.loading import AUTOENCODER, DECODING, in_peft_names
 from tribute.diffusion.smoothing import strength_for
-from tribute.diffusion.student import StudentConfig, train_student
+from tribute.diffusion.student import StudentConfig, guided, train_student
 from tribute.diffusion.text import TextConfig, end_states, teacher, tokens_of, train_text_encoder
 from tribute.diffusion.towers import TowersConfig, train_towers
 from tribute.diffusion.training import Schedule, mean_of, multiplies_in_bfloat16
@@ -337,19 +336,17 @@ def smoothing(works: Sequence[Work], said: Sequence[str], read: Read, *, parts: 
 
 @torch.no_grad()
 def draw(
-    model: UNet2DConditionModel, tokenizer: CLIPTokenizer, encode: Callable[[Tensor], Tensor], prompts: Sequence[str], steps: int = 20, guidance: float = 4.0,
-    rescale: float = 0.7, seed: int = 1,
+    model: UNet2DConditionModel, tokenizer: CLIPTokenizer, encode: Callable[[Tensor], Tensor], prompts: Sequence[str], steps: int = 20, seed: int = 1
 ) -> Tensor:  # fmt: skip
-    """latents_BCHW of the prompts by plain DDIM with guidance, brought back to the spread of what is told (Lin et al. 2023, arXiv:2305.08891, section 3.4)."""
-    scheduler = build_scheduler()
+    """latents_BCHW of the prompts by plain DDIM, guided as the student's teacher is."""
+    scheduler, config = build_scheduler(), StudentConfig()
     scheduler.set_timesteps(steps)
     states_BTD = torch.cat([encode(tokens_of(tokenizer, [""] * len(prompts))), encode(tokens_of(tokenizer, prompts))])
     shape = (len(prompts), model.config.in_channels, model.config.sample_size, model.config.sample_size)
     latent_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     for at in scheduler.timesteps:
         plain_BCHW, told_BCHW = model(torch.cat([latent_BCHW] * 2), at, states_BTD).sample.float().chunk(2)
-        guided_BCHW = rescale_noise_cfg(plain_BCHW + guidance * (told_BCHW - plain_BCHW), told_BCHW, guidance_rescale=rescale)
-        latent_BCHW = scheduler.step(guided_BCHW, at, latent_BCHW).prev_sample
+        latent_BCHW = scheduler.step(guided(plain_BCHW, told_BCHW, config.guidance, config.rescale), at, latent_BCHW).prev_sample
     return latent_BCHW
 
 

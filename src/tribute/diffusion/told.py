@@ -13,7 +13,7 @@ from tribute.records import SMOOTHING_MAX
 TOLD = "tribute.json"
 SMOOTHING = "smoothing.json"  # of a training run, what `Told.smoothing` is made of
 STUDENT_STEPS = 8  # that a student takes where its model does not say
-MOST = 64  # entries of a list that are read
+MOST = 32  # hands that are read
 Hands = tuple[tuple[str, str], ...]  # words for how a picture is drawn, in English and Chinese
 
 
@@ -40,7 +40,7 @@ def told_of(folder: Path) -> Told:
     taken = steps if type(steps) is int and 1 <= steps <= 150 else STUDENT_STEPS
     strengths = smoothing.items() if isinstance(smoothing, dict) else ()
     kept = {words.casefold(): float(strength) for words, strength in strengths if _words(words) and _strength(strength)}
-    return Told(snapshot if isinstance(snapshot, str) else None, fitting[: MOST // 2], taken, dict(list(kept.items())[:MOST]))
+    return Told(snapshot if isinstance(snapshot, str) else None, fitting[:MOST], taken, dict(list(kept.items())[: 2 * MOST]))
 
 
 def _words(text: Any) -> bool:

@@ -90,20 +90,25 @@ def _measured(workshop: Workshop, recipes: Any, runs: Path, works: Sequence[Work
     return strength
 
 
+def trained_styles(workshop: Workshop, recipes: Any, runs: Path) -> dict[str, Path]:
+    """The runs that hold a style's adapter, by its name, where its artist consents now."""
+    with workshop.database.reading() as connection:
+        consenting = [name for name in STYLES if allows(in_force(connection, SOURCES[name].artist.id), "style")]
+    return {name: runs / f"style-{name}" for name in consenting if (runs / f"style-{name}" / recipes.ADAPTER).exists()}
+
+
 def measure_smoothing(workshop: Workshop, recipes: Any, runs: Path) -> None:
     """Writes into the runs how strongly pictures are smoothed in each hand of the base's and in each style that is trained there."""
     from tqdm import tqdm
 
-    snapshot, works = allowed(workshop, None)
-    pin(runs / "smoothing", snapshot)
-    own = [style for style in SOURCES if any(work.style == style for work in works)]
-    found = {"": _measured(workshop, recipes, runs, works, "")}
-    for style in tqdm(own, desc="hands"):
-        strength = _measured(workshop, recipes, runs, [work for work in works if work.style == style], HANDS[style][0])
-        found |= {words.casefold(): strength for words in HANDS[style]}
+    works = still_allowed(workshop, pinned(runs / "denoiser"))
+    found: dict[str, float] = {}
+    for style in tqdm(["", *(style for style in SOURCES if any(work.style == style for work in works))], desc="hands"):
+        said = HANDS.get(style, ("",))
+        strength = _measured(workshop, recipes, runs, [work for work in works if style in ("", work.style)], said[0])
+        found |= {words.casefold(): strength for words in said}
     write_smoothing(runs / "smoothing", found)
-    for name in tqdm([name for name in STYLES if (runs / f"style-{name}" / recipes.ADAPTER).exists()], desc="styles"):
-        run = runs / f"style-{name}"
+    for name, run in tqdm(trained_styles(workshop, recipes, runs).items(), desc="styles"):
         write_smoothing(run, {"": _measured(workshop, recipes, runs, allowed(workshop, name)[1], "", run / recipes.ADAPTER)})
 
 
@@ -228,9 +233,7 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: 
     if start and not any(start.glob(f"*/{recipes.ADAPTER}")):
         raise InvalidInput(f"{start} holds no adapters; --start is the runs folder that {runs} began with, or leave it out")
     base = pinned(runs / "denoiser")
-    with workshop.database.reading() as connection:
-        consenting = [name for name in STYLES if allows(in_force(connection, SOURCES[name].artist.id), "style")]
-    trained = {name: runs / f"style-{name}" for name in consenting if (runs / f"style-{name}" / recipes.ADAPTER).exists()}
+    trained = trained_styles(workshop, recipes, runs)
     adapters = {name: adapter(run, start) for name, run in trained.items()}
     assemble_model(runs, output, base, start, [HANDS[source.style] for source in EMOJI_SETS if source.commons])
     if (runs / "likeness" / FINGERPRINTS).exists():
