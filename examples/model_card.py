@@ -69,12 +69,11 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor with bfloat16 that multiplied at 610 GFLOP/s just after they were taken (790 ten minutes before, 1,500 two hours
-before: others share it). One with neither bfloat16 nor AVX-512 took some 1.4 s a picture and 3 a grid (docs/decisions/0040).
-What is timed, a red apple, the model knows by heart:
-where a seed's picture looks like a work, four others are drawn in its place and, where all of those do too, a second four, in eight steps, and a
-third, which is why one by a seed takes three times the best of four. A picture that looks like none takes less (0.14 s with AVX-512's bfloat16, by
-`python -m bench.credit cost`, docs/credit.md).
+These times are of a processor with bfloat16 that multiplied at 760 GFLOP/s just after they were taken; others share it (400 to 1,500 were measured
+elsewhere). One with neither bfloat16 nor AVX-512 took some 1.4 s a picture and 3 a grid (docs/decisions/0040).
+What is timed are eight things that the model knows, most of them by heart: where a seed's picture looks like a work, four others are drawn in its place
+and, where all of those do too, a second four, in eight steps, and a third, thirteen in all for the slowest of them. A picture that looks like none takes
+less than the median (0.14 s with AVX-512's bfloat16, by `python -m bench.credit cost`, docs/credit.md).
 
 ## Targets missed
 
@@ -84,13 +83,13 @@ third, which is why one by a seed takes three times the best of four. A picture 
 
 - It gives the colour that was asked for and, of everyday things, the shape: hearts, apples, sunflowers, buses, guitars, rockets, fish, umbrellas, faces.
   Most of its 1,500 concepts cannot be told. The judge names over half of the commonest right in a hand that was asked for, and
-  43% of their bare names by a seed (47% where none is given); of pairs that it has not seen one in six.
+  42% of their bare names by a seed (46% where none is given); of pairs that it has not seen one in six.
 - It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
   Fluent's, six in seven); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0039): of 150 pairs that it has not seen three are near copies by a seed and one
-  without, of bare names 5 and 2 in 100. But what it draws instead is right less often (of bare names 43% by a seed and 47% without, where 60% were),
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0042): of 150 pairs that it has not seen none is a near copy, by a seed or without
+  one, of bare names 2 in 100 either way. But what it draws instead is right less often (of bare names 42% by a seed and 46% without, where 60% were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
-  nobody else's: of portraits so asked for 32 in 60 are by a seed, and 28 without. Do not sell copies as new.
+  nobody else's: of portraits so asked for 32 in 60 are by a seed, and 31 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner, and is right less often than
   without; of their portraits hair and mouths are often smudged. Where twemoji is worn on a thing that it has not learned, the thing is the base's, in
   part of its manner (its adapter learned by the commons' works of those very things, those of held-out pairs too, that they are the base's to draw);
@@ -110,15 +109,10 @@ Passing its pictures off as the work of the artists it credits; taking the label
 WOULD_REACH = {  # what would reach a target, by the figure's name
     "concept right, held-out pairs": "More works of each thing in more hands: it has some five of each in the commons and remembers them one by one. Of 16 "
     "tries one is right in 36%, right and no near copy in 27%, so no choice among tries would do (docs/decisions/0037 to 0039).",
-    "style told right": "No model by this judge, which tells the hands of 91.6% of real works; twemoji, told in 76%, would bring it "
-    "nearest (of its own works 79% are told that went through the decoder; croodles is told in nine of ten, openmoji in 95%, the others always; 0041).",
-    "near copies, held-out pairs": "Fingerprints that miss less (192 components, 0.6 MB more, miss half as many; 0041), or a model that learned less by heart.",
-    "near copies, held-out pairs, unlike the artist's own": "The same.",
-    "near copies, held-out pairs, best of 4": "The same.",
-    "a picture, warm, sealed and stored": "A processor to itself: thirteen tries, as above; 0.92 s with AMX at 1,600 GFLOP/s, before smoothing (0036).",
-    "a grid of four": "The same.",
-    "a grid of four, each the best of 4 tries": "The same.",
-    "a cold command": "The same (5.3 s there).",
+    "style told right": "No model by this judge, which tells the hands of 91.6% of real works; twemoji, told in 79%, would bring it "
+    "nearest (of its own works 79% are told that went through the decoder; croodles is told in nine of ten, openmoji in 95%, the others always; 0041). "
+    "Guidance towards the hand gets there by the judge, not by eye (0042).",
+    "a cold command": "A faster processor (5.3 s with AMX at 1,600 GFLOP/s, 0036): half of it is importing, by `python -X importtime`.",
 }
 
 

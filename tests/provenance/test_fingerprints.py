@@ -48,7 +48,9 @@ def test_no_pose_is_followed_where_it_is_clear_whether_a_work_is_alike_enough(kn
         counted.append(len(looks))
     assert told == [bool(known.similarities(picture).max() >= enough) for picture, enough, _ in asked] == [expected for *_, expected in asked]
     assert (counted[0], counted[1], counted[2] > 1) == (1, 1, True)
-    assert (known.similarities(askew, ALIKE) == known.similarities(askew)).all()
+    all_followed, some = known.similarities(askew), known.similarities(askew, ALIKE)
+    assert some.max() == pytest.approx(all_followed.max(), abs=1e-5)
+    assert (some <= all_followed + 1e-5).all()  # those further off are left where they were
 
 
 def test_one_plain_colour_is_like_nothing_and_hides_nothing(known):
@@ -69,9 +71,9 @@ def test_they_are_near_what_the_descriptors_say(known):
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
 
 
-def test_they_are_64_bytes_a_work_and_stay_what_they_are_on_disk(known, tmp_path):
+def test_they_are_96_bytes_a_work_and_stay_what_they_are_on_disk(known, tmp_path):
     known.save(tmp_path / FINGERPRINTS)
-    assert known.codes_NP.nbytes == 64 * len(WORKS)
+    assert known.codes_NP.nbytes == 96 * len(WORKS)
     again = fingerprints_of(tmp_path)
     assert (again.similarities(WORKS[3]) == known.similarities(WORKS[3])).all()
     assert fingerprints_of(tmp_path / "elsewhere") is None

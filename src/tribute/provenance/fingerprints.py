@@ -1,4 +1,4 @@
-"""Works as fingerprints of 64 bytes, so that a near copy of one is told without the works' pictures.
+"""Works as fingerprints of 96 bytes, so that a near copy of one is told without the works' pictures.
 
 A fingerprint is a work's descriptor (`copies`) in its leading principal components, four bits each, in steps that are the best for a
 normal variable (Max 1960, "Quantizing for minimum distortion", table II: sixteen levels). A picture is compared in full numbers, laid
@@ -19,11 +19,11 @@ from tribute.provenance.copies import looks
 from tribute.records import Unreadable
 
 FINGERPRINTS = "fingerprints.safetensors"
-COMPONENTS = 128
+COMPONENTS = 192
 DESCRIPTOR = 16 * 16 * 3 + 24 * 24  # numbers of one
 STEP = 0.3352  # of a component's deviation
-ALIKE = 0.94  # similarity from which a drawn picture may be a near copy: docs/decisions/0028 and 0036
-SURE = 0.96  # similarity from which any picture is taken for a copy: bench/likeness.py, docs/studio.md
+ALIKE = 0.92  # similarity from which a drawn picture may be a near copy: docs/decisions/0028 and 0042
+SURE = 0.94  # similarity from which any picture is taken for a copy: bench/likeness.py, docs/studio.md
 
 
 @dataclass(frozen=True)
