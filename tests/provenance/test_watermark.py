@@ -28,6 +28,14 @@ def test_the_id_survives_jpeg_75_and_is_hardly_seen(side, seed):
     assert psnr(picture, marked) > (34 if side == 64 else 38)
 
 
+def test_flat_areas_take_less_of_it_than_busy_ones():
+    """Of pictures with a blank half and a noisy one."""
+    picture = np.full((128, 128, 3), 200, np.uint8)
+    picture[:, 64:] = np.random.default_rng(5).integers(60, 200, (128, 64, 1))
+    changed = np.abs(watermark.embed(picture, "5eed1e55").astype(int) - picture)
+    assert 0.2 < changed[:, :64].mean() / changed[:, 64:].mean() < 0.5
+
+
 def test_white_and_black_can_be_marked():
     for shade in (0, 255):
         marked = watermark.embed(np.full((128, 128, 3), shade, np.uint8), "deadbeef")

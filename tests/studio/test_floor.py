@@ -97,7 +97,9 @@ def test_a_work_is_found_and_cannot_be_drawn_over_without_its_artists_word(clien
     assert found[0]["similarity"] > found[1]["similarity"]
     page = client.post("/am-i-in-it", files={"picture": ("x.png", png(pictures[3]))}).text
     assert "Yes: this very picture" in page
-    assert found[0]["work"].title in page
+    assert f"<b>{found[0]['work'].title}</b>" in page
+    page = client.post("/am-i-in-it", files={"picture": ("x.png", png(pictures[3]))}, headers={"Accept-Language": "zh"}).text
+    assert f"<b>{found[0]['work'].captions_zh[0].split('，')[0]} · {found[0]['work'].title}</b>" in page
     shipped = workshop.home / "starter"
     shipped.mkdir()
     for name in ("likeness.safetensors", "fingerprints.safetensors"):

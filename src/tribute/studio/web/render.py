@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from tribute.collection.consent import in_force, terms_in_force
-from tribute.records import PPM, Artist, Style
+from tribute.records import PPM, Artist, Style, Work
 from tribute.records.money import format_micro, format_minor
 from tribute.store.database import documents
 from tribute.store.schema import artists, styles
@@ -27,7 +27,7 @@ YEAR_S = 31_536_000
 @cache
 def environment() -> Environment:
     made = Environment(loader=PackageLoader("tribute.studio"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
-    made.globals.update(has_face=has_face, percent=percent, money=format_minor, micro=format_micro, PPM=PPM)
+    made.globals.update(has_face=has_face, called=called, percent=percent, money=format_minor, micro=format_micro, PPM=PPM)
     return made
 
 
@@ -59,6 +59,12 @@ def page(request: Request, template: str, status: int = 200, *, person: Person |
     answer.headers["Vary"] = "Cookie, Accept-Language"
     answer.headers["Cache-Control"] = "private, no-cache"
     return answer
+
+
+def called(work: Work, lang: str) -> str:
+    """A work's title as its artist gives it; for readers of Chinese with what it shows in front."""
+    shows = work.captions_zh[0].split("，")[0] if work.captions_zh else ""
+    return f"{shows} · {work.title}" if lang == "zh" and shows not in ("", work.title) else work.title
 
 
 @cache
