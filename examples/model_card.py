@@ -86,8 +86,9 @@ less than the median (0.14 s with AVX-512's bfloat16, by `python -m bench.credit
   42% of their bare names by a seed (46% where none is given); of pairs that it has not seen one in six.
 - It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
   Fluent's, six in seven); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
-  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0042): of 150 pairs that it has not seen none is a near copy, by a seed or without
-  one, of bare names 2 in 100 either way. But what it draws instead is right less often (of bare names 42% by a seed and 46% without, where 60% were),
+  fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0042): of 150 pairs that it has not seen none is a near copy, by the evaluation's seed or
+  without one (by another seed four are: two that are missed, two where all thirteen tries look like works, docs/decisions/0042), of bare names 2 in 100
+  either way. But what it draws instead is right less often (of bare names 42% by a seed and 46% without, where 60% were),
   for what it knows best it knows by heart. Whoever wears an artist's style and names what they drew may get a near copy of a work of theirs, and of
   nobody else's: of portraits so asked for 32 in 60 are by a seed, and 31 without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner, and is right less often than
