@@ -69,11 +69,11 @@ EfficientNet-Lite0 features that learned from real works only. Its ceiling is it
 |---|---|---|---|---|---|
 {figures}
 
-These times are of a processor with bfloat16 that multiplied at 760 GFLOP/s just after they were taken; others share it (400 to 1,500 were measured
+These times are of a processor with bfloat16 that multiplied at 840 GFLOP/s just after they were taken; others share it (400 to 1,500 were measured
 elsewhere). One with neither bfloat16 nor AVX-512 took some 1.4 s a picture and 3 a grid (docs/decisions/0040).
 What is timed are eight things that the model knows, most of them by heart: where a seed's picture looks like a work, four others are drawn in its place
 and, where all of those do too, a second four, in eight steps, and a third, thirteen in all for the slowest of them. A picture that looks like none takes
-less than the median (0.14 s with AVX-512's bfloat16, by `python -m bench.credit cost`, docs/credit.md).
+less (0.14 s with AVX-512's bfloat16, by `python -m bench.credit cost`, docs/credit.md).
 
 ## Targets missed
 
@@ -113,7 +113,8 @@ WOULD_REACH = {  # what would reach a target, by the figure's name
     "style told right": "No model by this judge, which tells the hands of 91.6% of real works; twemoji, told in 79%, would bring it "
     "nearest (of its own works 79% are told that went through the decoder; croodles is told in nine of ten, openmoji in 95%, the others always; 0041). "
     "Guidance towards the hand gets there by the judge, not by eye (0042).",
-    "a cold command": "A faster processor (5.3 s with AMX at 1,600 GFLOP/s, 0036): half of it is importing, by `python -X importtime`.",
+    "a cold command": "A processor to itself (7.7 to 10.4 s on this one within three hours, 5.3 s with "
+    "AMX at 1,600 GFLOP/s, 0036); some four seconds are importing, by `python -X importtime`.",
 }
 
 

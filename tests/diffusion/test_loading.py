@@ -39,17 +39,6 @@ def adapters(request, model, tmp_path_factory):
     return held.__getitem__, StyleUse(name="one", adapter_sha256=one), StyleUse(name="two", adapter_sha256=two)
 
 
-def test_a_pipeline_knows_its_device_without_looking_through_its_modules(model, monkeypatch, tmp_path):
-    def looked(module):
-        raise AssertionError(f"{type(module).__name__} was looked through")
-
-    monkeypatch.setattr("diffusers.hooks.group_offloading._get_group_onload_device", looked)
-    assert model.pipeline._execution_device == model.pipeline.device == torch.device("cpu")
-    assert sample(model, [recipe(model)], None)[0].shape == (64, 64, 3)
-    model.pipeline.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"
-
-
 def test_styles_switch_in_and_out_without_a_trace(model, adapters):
     read, one, two = adapters
     plain = sample(model, [recipe(model)], read)[0]

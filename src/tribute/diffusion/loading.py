@@ -73,7 +73,6 @@ class Model:
     hands: Hands = ()  # that its base draws nearly everything in
     smoothing: dict[str, float] = field(default_factory=dict)  # as `Told` has it
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
-    covered: bool | None = None  # whether the engine covers what is worn; None where it was not asked yet
     worn: tuple[bool, dict[str, list[float]], dict[str, list[float]]] | None = None  # by torch's networks: whether the student, and, by the denoiser and
     # by the decoder, each adapter by how much in each row
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -115,12 +114,10 @@ class Model:
         drawing, decoding = {name: row * halves for name, row in weights.items()}, {name: row for name, row in weights.items() if name in self._decoding}
         wanted = (student, drawing, decoding)
         if wanted != self.worn:  # a twentieth of a second, as long as two steps of the starter
-            self.worn = self.covered = None
+            self.worn = None
             self._set_adapters(*wanted)
             self.worn = wanted
-        if self.engine is not None and self.covered is None:
-            self.covered = self.engine.covers_adapters()
-        if self.engine is not None and self.covered:
+        if self.engine is not None and self.engine.covers_adapters():
             self.engine.wear(drawing, self.adapters, STUDENT if student else None)
             self.engine.attach(decoder=not decoding)
         elif self.engine is not None:
@@ -276,13 +273,6 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _pin(pipeline: Any, device: str) -> None:
-    """Makes a pipeline know its device. Nothing of it is ever offloaded here, and diffusers (0.42) looks through all modules for that three times a call,
-    which takes as long as a step of the starter's student."""
-    kind, known = type(pipeline), property(lambda _: torch.device(device))
-    pipeline.__class__ = type(kind.__name__, (kind,), {"__module__": kind.__module__, "_execution_device": known, "device": known})
-
-
 ENGINES = ("auto", "torch", "openvino")
 
 
@@ -357,7 +347,6 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         raise
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
-    _pin(pipeline, device)
     if device == "cpu":
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)

@@ -75,7 +75,7 @@ def speed_figures(before: str, repeats: int = 5) -> list[Figure]:
         sealed = median_s(seal, repeats)
     size = f"{recipe.width}×{recipe.height}, {recipe.dtype}, {before}"
     of = f"the median of {len(THINGS)} things, English and Chinese in turn"
-    notes = {what: f"{of}; the slowest {max(some):.2f} s, for its tries look like works; {size}" for what, some in took.items()}
+    notes = {what: f"{of}; the slowest {max(some):.2f} s; {size}" for what, some in took.items()}
     one, four, best, four_best = (statistics.median(some) for some in took.values())
     return [
         Figure("a picture, warm, sealed and stored", one, "s", 1.0, True, note=f"by a seed, {recipe.steps} steps, {notes['one']}"),
