@@ -13,7 +13,7 @@ from tests.conftest import flat_art, make_work
 from tests.tiny import make_adapter
 from tribute.collection.starter import SOURCES
 from tribute.commission import Ask, commission, recipes_of
-from tribute.commission.copies import WORKS, _told, away_from_copies, names_a_work, said
+from tribute.commission.copies import WORKS, _told, away_from_copies, names_a_work, near_copy, said
 from tribute.create.choose import ROUNDS
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
@@ -70,6 +70,20 @@ def test_whoever_gives_a_seed_gets_a_near_copy_only_of_a_work_that_the_words_nam
     assert made() == led  # what it looks like is another's
     tell(studio.model.folder, [held, held])
     assert made() == led
+
+
+def test_what_several_artists_drew_alike_is_drawn_as_it_is(studio):
+    """A plain heart, say, that three artists drew alike, or fewer. (Where it is a fifth of all works its components are within what four bits hold.)"""
+    recipe = recipes_of(Ask(prompt="fox", seed=7, width=64, height=64), studio.model, [])[0]
+    (drawn,) = sample(studio.model, [as_drawn(recipe)], None)
+    works = [*[drawn] * 39, *(flat_art(seed=seed, side=128) for seed in range(160))]
+    build_fingerprints(np.stack([descriptor(work) for work in works])).save(studio.model.folder / FINGERPRINTS)
+    fingerprints_of.cache_clear()
+    for artists, kept in (("ada", "bo", "cy"), True), (("ada", "bo", "bo"), False), ((), False):
+        tell(studio.model.folder, [make_work(name, name, at) for at, name in enumerate(artists * 13)])
+        assert near_copy(studio.model)(drawn) is not kept
+        ((made,), _) = away_from_copies(studio.model, [recipe], 1, None)
+        assert (made.seed == 7) is kept
 
 
 def test_a_prompt_names_a_work_by_its_label_and_how_it_is_drawn(studio):

@@ -51,3 +51,17 @@ def test_a_stranger_is_none():
     index = CopyIndex(WORKS)
     assert [index.nearest(flat_art(seed=seed, side=128)).similarity >= THRESHOLD for seed in range(50, 60)] == [False] * 10
     assert not index.nearest(np.full((128, 128, 3), 255, np.uint8)).is_copy
+
+
+def test_what_three_artists_drew_alike_is_nobodys_own():
+    """Of works like each other, by the artists who are named; one more of them drew each of the first eight, so those are the likest."""
+    alike = [*[WORKS[0]] * 8, ATTACKS[0](WORKS[0]), ATTACKS[1](WORKS[0])]
+    for artists, anybodys in ((["bo", "cy"], True), (["ada", "bo"], False), ([], False)):
+        index = CopyIndex([*alike, *WORKS[1:]], [*["ada"] * 8, *artists] if artists else [])
+        assert index.nearest(WORKS[0]).is_copy
+        assert index.is_anybodys(WORKS[0]) is anybodys
+        assert not index.is_anybodys(WORKS[1])
+    index = CopyIndex([*alike, *WORKS[1:]], [*["ada"] * 8, "bo", "cy", *["dee"] * (len(WORKS) - 1)])
+    assert index.is_anybodys(WORKS[0])
+    assert not index.only([0, 8, 10]).is_anybodys(WORKS[0])
+    assert not index.is_anybodys(WORKS[1])  # three artists drew something else alike

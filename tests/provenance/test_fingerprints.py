@@ -21,8 +21,8 @@ def known():
 def test_a_copy_is_told_whatever_was_done_to_it(known, attack):
     for at in range(0, len(WORKS), 20):
         changed = attack(WORKS[at])
-        assert known.is_copy(changed)
-        assert known.similarities(changed).argmax() == at
+        similarity_N = known.similarities(changed, ALIKE)
+        assert (similarity_N.argmax(), similarity_N.max() >= ALIKE) == (at, True)
 
 
 def test_a_copy_that_is_smaller_turned_and_off_its_place_is_nearly_always_told(known):
@@ -33,10 +33,10 @@ def test_a_copy_that_is_smaller_turned_and_off_its_place_is_nearly_always_told(k
 
 
 def test_a_stranger_is_none(known):
-    assert [known.is_copy(flat_art(seed=seed, side=128)) for seed in range(500, 510)] == [False] * 10
+    assert [known.similarities(flat_art(seed=seed, side=128), ALIKE).max() >= ALIKE for seed in range(500, 510)] == [False] * 10
 
 
-def test_no_pose_is_followed_where_it_is_clear_whether_a_work_is_alike_enough(known, monkeypatch):
+def test_poses_are_followed_of_works_alone_that_may_be_alike_enough(known, monkeypatch):
     posed, looks = alignment._posed, []
     monkeypatch.setattr(alignment, "_posed", lambda *given: looks.append(given) or posed(*given))
     askew = laid_askew(WORKS[20])
@@ -47,7 +47,7 @@ def test_no_pose_is_followed_where_it_is_clear_whether_a_work_is_alike_enough(kn
         told.append(bool(known.similarities(picture, enough).max() >= enough))
         counted.append(len(looks))
     assert told == [bool(known.similarities(picture).max() >= enough) for picture, enough, _ in asked] == [expected for *_, expected in asked]
-    assert (counted[0], counted[1], counted[2] > 1) == (1, 1, True)
+    assert (counted[0] > 1, counted[1], counted[2] > 1) == (True, 1, True)
     whole, some, first = known.similarities(askew), known.similarities(askew, ALIKE), known.similarities(askew, 2.0)
     within = first >= ALIKE - alignment.LIFT
     assert 0 < within.sum() < alignment.FOLLOWED
@@ -62,7 +62,7 @@ def test_one_plain_colour_is_like_nothing_and_hides_nothing(known):
     dotted = plain.copy()
     dotted[1, 1] = 0
     assert np.isfinite(known.similarities(dotted)).all()
-    assert build_fingerprints(np.stack([descriptor(work) for work in (*[dotted] * 20, *WORKS)])).is_copy(dotted)
+    assert build_fingerprints(np.stack([descriptor(work) for work in (*[dotted] * 20, *WORKS)])).similarities(dotted, ALIKE).max() >= ALIKE
 
 
 def test_they_are_near_what_the_descriptors_say(known):

@@ -26,7 +26,8 @@ from tribute.create.prompt import APART, said_after
 from tribute.create.sample import Progress, Watch
 from tribute.diffusion.loading import Model
 from tribute.diffusion.wording import held_out
-from tribute.provenance.fingerprints import ALIKE, fingerprints_of
+from tribute.provenance.copies import is_anybodys
+from tribute.provenance.fingerprints import ALIKE, ALL_ALIKE, fingerprints_of
 from tribute.records import Recipe, Unreadable, Work
 
 WORKS = "works.jsonl.gz"
@@ -35,16 +36,26 @@ ARTICLE = re.compile(r"(?:an?|the|one)\s+|一个")
 
 
 def near_copy(model: Model) -> Callable[[np.ndarray], bool]:
-    """What says whether a picture_HWC may be a near copy of a work that the model's folder has the fingerprint of."""
-    known = fingerprints_of(model.folder)
-    return known.is_copy if known else lambda _: False
+    """What says whether a picture_HWC may be a near copy of a work that the model's folder has the fingerprint of; it is said of nearly all that are, and
+    of some that are not quite."""
+    alike = too_alike(model)
+    return lambda picture_HWC: alike(picture_HWC) >= 0
 
 
 def too_alike(model: Model) -> Callable[[np.ndarray], float]:
     """What says by how much a picture_HWC is too like some work that the model's folder has the fingerprint of, at least; below 0 it is a near copy of
-    none."""
-    known = fingerprints_of(model.folder)
-    return lambda picture_HWC: float(known.similarities(picture_HWC, ALIKE).max()) - ALIKE if known else -1.0
+    none, as what is surely like works of several artists is."""
+    folder, known = model.folder, fingerprints_of(model.folder)
+
+    def alike(picture_HWC: np.ndarray) -> float:
+        if known is None:
+            return -1.0
+        similarity_N = known.similarities(picture_HWC, ALIKE)
+        by = float(similarity_N.max()) - ALIKE
+        anybodys = by >= 0 and is_anybodys(similarity_N, _told(folder).artists, ALL_ALIKE, lambda rows: known.similarities(picture_HWC, rows=rows))
+        return -1.0 if anybodys else by
+
+    return alike
 
 
 def away_from_copies(
@@ -97,6 +108,7 @@ class _Told(NamedTuple):
 
     trained: frozenset[tuple[str, str]] = frozenset()  # (label, style) of those that are not held out
     styles: tuple[str, ...] = ()  # each work's, in the order of their fingerprints
+    artists: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=2)
@@ -111,6 +123,7 @@ def _told(folder: Path) -> _Told:
             raise ValueError(f"it unpacks to more than {BYTES_MAX:,} bytes")
         works = [Work.model_construct(**json.loads(line)) for line in data.splitlines()]
         pairs = ((captions[0], work.style) for work in works if not held_out(work) for captions in (work.captions_en, work.captions_zh))
-        return _Told(frozenset((APART.split(label.casefold())[0].strip(), style) for label, style in pairs), tuple(work.style for work in works))
+        return _Told(frozenset((APART.split(label.casefold())[0].strip(), style) for label, style in pairs), tuple(work.style for work in works),
+                     tuple(work.artist_id for work in works))  # fmt: skip
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"{path} cannot be read: {str(error)[:200]}; take the file away to draw without it") from error

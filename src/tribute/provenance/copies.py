@@ -3,20 +3,22 @@
 A work and a picture are compared by two normalised descriptors, colours at 16×16 and the strength of edges at 24×24, the mean of
 both cosines, the picture laid upon the work (`alignment`), so that a work cropped, moved, turned or re-saved is still found. The
 threshold lies between known strangers (the nearest work by another artist) and known copies (a work re-encoded, halved, cropped,
-darkened, bleached, moved, or laid askew); `tribute evaluate` measures both again and prints them.
+darkened, bleached, moved, or laid askew); `tribute evaluate` measures both again and prints them. What several artists drew alike
+(a red heart, a moon, a minus sign) is nobody's own: a picture that is so alike to works of all of them is a near copy of none.
 
 Axes: N works, D descriptor, H height, W width, C channel; pictures are uint8 RGB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 THRESHOLD = 0.92  # of the similarity, in [-1, 1]; see docs/decisions/0007 and 0036
+ANYBODYS = 3  # artists: what is like works of so many is nobody's own; docs/decisions/0043
 CUTS = (0.0, 0.06, 0.12)
 
 
@@ -41,6 +43,20 @@ def looks(picture_HWC: np.ndarray) -> list[np.ndarray]:
     return [*seen, *(np.ascontiguousarray(one[:, ::-1]) for one in seen)]
 
 
+def is_anybodys(similarity_N: np.ndarray, artists: Sequence[str], threshold: float, look: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Whether a picture is alike, from the threshold on, to works of so many artists that it is nobody's own. `artists`: each work's, as far as known;
+    `look(rows)`: its similarity to those works alone, each laid upon as well as can be, as `similarity_N` need not be."""
+    from tribute.provenance.alignment import FOLLOWED, LIFT
+
+    likest: dict[str, int] = {}
+    within = np.flatnonzero(similarity_N >= threshold - LIFT)
+    for at in within[np.argsort(-similarity_N[within])].tolist():
+        if at < len(artists):
+            likest.setdefault(artists[at], at)
+    rows = np.array([*likest.values()][:FOLLOWED])
+    return len(rows) >= ANYBODYS and int((look(rows) >= threshold).sum()) >= ANYBODYS
+
+
 @dataclass(frozen=True)
 class Nearest:
     """The work most like a picture: its place in the index and the similarity, in [-1, 1]."""
@@ -54,10 +70,17 @@ class Nearest:
 
 
 class CopyIndex:
-    """The works to compare with, as descriptors_ND."""
+    """The works to compare with, as descriptors_ND, and each one's artist, where those are known."""
 
-    def __init__(self, works_NHWC: Sequence[np.ndarray] | np.ndarray) -> None:
+    def __init__(self, works_NHWC: Sequence[np.ndarray] | np.ndarray, artists: Sequence[str] = ()) -> None:
         self.descriptors_ND = np.stack([descriptor(work) for work in works_NHWC])
+        self.artists = artists
+
+    def only(self, rows: Sequence[int]) -> CopyIndex:
+        """The same of these works alone."""
+        some = CopyIndex.__new__(CopyIndex)
+        some.descriptors_ND, some.artists = self.descriptors_ND[rows], [self.artists[at] for at in rows] if self.artists else ()
+        return some
 
     def similarities(self, picture_HWC: np.ndarray) -> np.ndarray:
         """similarity_N of a picture to each work."""
@@ -71,3 +94,7 @@ class CopyIndex:
         similarity_N = self.similarities(picture_HWC)
         at = int(similarity_N.argmax())
         return Nearest(at, float(similarity_N[at]))
+
+    def is_anybodys(self, picture_HWC: np.ndarray) -> bool:
+        """Whether works of several artists are all but the picture: what they drew alike is nobody's own."""
+        return is_anybodys(self.similarities(picture_HWC), self.artists, THRESHOLD, lambda rows: self.only(rows.tolist()).similarities(picture_HWC))

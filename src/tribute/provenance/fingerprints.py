@@ -23,6 +23,7 @@ COMPONENTS = 192
 DESCRIPTOR = 16 * 16 * 3 + 24 * 24  # numbers of one
 STEP = 0.3352  # of a component's deviation
 ALIKE = 0.92  # similarity from which a drawn picture may be a near copy: docs/decisions/0028 and 0042
+ALL_ALIKE = 0.955  # similarity to works of several artists from which a drawn picture is nobody's own: docs/decisions/0043
 SURE = 0.94  # similarity from which any picture is taken for a copy: bench/likeness.py, docs/studio.md
 
 
@@ -48,8 +49,8 @@ class Fingerprints:
         levels_NK = np.stack([self.codes_NP & 15, self.codes_NP >> 4], 2).reshape(len(self.codes_NP), -1)
         return _unit((levels_NK - np.float32(7.5)) * STEP * self.deviation_K + self.mean_K)
 
-    def similarities(self, picture_HWC: np.ndarray, enough: float | None = None) -> np.ndarray:
-        """similarity_N in [-1, 1] of a picture to each work; `enough` as in `alignment.similarities`."""
+    def similarities(self, picture_HWC: np.ndarray, enough: float | None = None, rows: np.ndarray | None = None) -> np.ndarray:
+        """similarity_N in [-1, 1] of a picture to each work, or to those in `rows` alone; `enough` as in `alignment.similarities`."""
         import torch
 
         from tribute.provenance.alignment import similarities
@@ -59,11 +60,8 @@ class Fingerprints:
         def components(seen_VD: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.normalize(seen_VD @ directions_DK, dim=1, eps=1e-6)
 
-        return similarities(picture_HWC, torch.from_numpy(self.vectors_NK), components, enough)
-
-    def is_copy(self, picture_HWC: np.ndarray) -> bool:
-        """Whether a picture may be a near copy of a work; it is said of nearly all that are, and of some that are not quite."""
-        return bool(self.similarities(picture_HWC, ALIKE).max() >= ALIKE)
+        vectors_NK = self.vectors_NK if rows is None else self.vectors_NK[rows]
+        return similarities(picture_HWC, torch.from_numpy(vectors_NK), components, enough)
 
     def copied(self, picture_HWC: np.ndarray) -> np.ndarray:
         """similarity_N in [-1, 1] of a picture from anywhere, which may be a cut or mirrored copy."""

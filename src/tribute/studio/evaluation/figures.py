@@ -19,7 +19,7 @@ from tribute.diffusion.balance import common_concepts
 from tribute.diffusion.features import features
 from tribute.diffusion.judge import frechet_distance
 from tribute.diffusion.wording import dominant_tint, held_out_pair
-from tribute.provenance.copies import THRESHOLD, CopyIndex
+from tribute.provenance.copies import ANYBODYS, THRESHOLD
 from tribute.studio.evaluation.material import Judges, Material
 from tribute.studio.evaluation.trials import Trial
 
@@ -205,44 +205,54 @@ def copy_figures(material: Material, drawn: Drawn, led_away: int, probes: int = 
     """How often a picture is a near copy of a trained work, by hand and kind of pair; and how well the detector tells. `led_away`: so many of held-out
     pairs give way to others, because their seed draws what looks like a work."""
     rows, index = material.rows(trained=True), material.by_heart
-    artist_N = np.array([material.works[at].artist_id for at in rows])
+    artist_N = np.array(index.artists)
+
+    def is_copy(similarity: float, picture_HWC: np.ndarray) -> bool:
+        return similarity >= THRESHOLD and not material.is_anybodys(picture_HWC)
+
     row_of = {(work.concept, work.style): at for at, work in enumerate(material.works)}
     own: dict[tuple[str, str], np.ndarray] = {}  # similarity_N of the artist's own work of a held-out pair
-    copied, named, new = Counter[str](), Counter[str](), 0
+    copied, anybodys, named, new = Counter[str](), Counter[str](), Counter[str](), 0
     for trial, picture in drawn:
         pair = trial.concept, trial.hand
         held_out = held_out_pair(*pair)
         kind = f"{trial.hand}, {'held-out pair' if held_out else 'trained pair'}"
         named[kind] += 1
         nearest = index.nearest(picture)
-        copied[kind] += nearest.is_copy
+        copy = is_copy(nearest.similarity, picture)
+        copied[kind] += copy
+        anybodys[kind] += nearest.is_copy and not copy
         if held_out:
             own.setdefault(pair, index.similarities(material.pictures_NHWC[row_of[pair]]))
-            new += nearest.is_copy and bool(own[pair][nearest.work] < THRESHOLD)
+            new += copy and bool(own[pair][nearest.work] < THRESHOLD)
     parts = {kind: round(copied[kind] / named[kind], 4) for kind in sorted(named)}
     held = [kind for kind in named if kind.endswith("held-out pair")]
     of_held, of_all = sum(copied[kind] for kind in held), sum(copied.values())
+    more = f"{{}} more are so like works of {ANYBODYS} artists or more, and nobody's own"
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(rows), min(probes, len(rows)), replace=False)
     strangers, copies, askew = [], [], []
     for at in chosen:
         work_HWC = material.pictures_NHWC[rows[at]]
-        strangers.append(float((index.similarities(work_HWC) * (artist_N != artist_N[at])).max()))
-        copies += [float(CopyIndex([work_HWC]).similarities(made).max()) for made in _attacks(work_HWC)]
-        askew.append(float(CopyIndex([work_HWC]).similarities(_askew(work_HWC, rng)).max()))
-    found, laid, mistaken = (part_right([one >= THRESHOLD for one in some]) for some in (copies, askew, strangers))
+        strangers.append(is_copy(float((index.similarities(work_HWC) * (artist_N != artist_N[at])).max()), work_HWC))
+        copies += [is_copy(index.nearest(made).similarity, made) for made in _attacks(work_HWC)]
+        laid_askew = _askew(work_HWC, rng)
+        askew.append(is_copy(index.nearest(laid_askew).similarity, laid_askew))
+    found, laid, mistaken = (part_right(some) for some in (copies, askew, strangers))
     told = (
         f"threshold {THRESHOLD}: finds {found:.1%} of {len(copies)} known copies and {laid:.1%} of {len(askew)} laid askew, "
         f"takes {mistaken:.1%} of {len(strangers)} strangers for copies"
     )
-    alike = sum(bool((similarity_N >= THRESHOLD).any()) for similarity_N in own.values())
+    alike = sum(is_copy(float(similarity_N.max()), material.pictures_NHWC[row_of[pair]]) for pair, similarity_N in own.items())
     of_own = f"{alike} of the {len(own)} works that the artists drew of these pairs, which nothing was trained on, are near copies of a trained one"
     return [
         Figure("near copies, held-out pairs", float(of_held), "pictures", 0.0, True, float(alike), None,
-               f"of {sum(named[kind] for kind in held)} by a seed, {led_away} of them led away; {told}; ceiling: {of_own}"),
+               f"of {sum(named[kind] for kind in held)} by a seed, {led_away} of them led away; {more.format(sum(anybodys[kind] for kind in held))}; {told}; "
+               f"ceiling: {of_own}"),
         Figure("near copies, held-out pairs, unlike the artist's own", float(new), "pictures", 0.0, True, 0.0, None,
                f"of the {of_held} above: the artist's own work of the pair is no near copy of that trained one"),
-        Figure("near copies, all pairs", of_all / max(1, len(drawn)), "", None, True, 0.0, None, f"{of_all} of {len(drawn)}", parts),
+        Figure("near copies, all pairs", of_all / max(1, len(drawn)), "", None, True, 0.0, None,
+               f"{of_all} of {len(drawn)}; {more.format(sum(anybodys.values()))}", parts),
     ]  # fmt: skip
 
 
@@ -250,8 +260,10 @@ def given_copies_figures(material: Material, given: Mapping[str, Drawn], led_awa
     """Near copies among what people get, where tries that look like one are passed over. `led_away`: how many of each gave way to others."""
     figures = []
     for name, drawn in given.items():
-        copied = sum(material.by_heart.nearest(picture).is_copy for _, picture in drawn)
+        alike = [picture for _, picture in drawn if material.by_heart.nearest(picture).is_copy]
+        anybodys = sum(material.is_anybodys(picture) for picture in alike)
+        copied = len(alike) - anybodys
         target = 0.0 if name.startswith("held-out pairs") else None
-        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away"
+        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away; {anybodys} more are so like works of {ANYBODYS} artists or more"
         figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, note))
     return figures
