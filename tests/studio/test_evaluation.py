@@ -24,6 +24,7 @@ from tribute.studio.wiring import STARTER
 
 MIT = Licence(spdx="MIT", url="https://opensource.org/license/mit", credit_line="by somebody")
 HANDS = ("noto", "fluent", "openmoji")
+ARTISTS = {"noto": "ada", "fluent": "ada", "openmoji": "bo"}  # who draw all things alike
 REPORT = Path(__file__).parents[2] / "docs" / "evaluation" / "report.json"
 
 
@@ -43,7 +44,7 @@ def material():
                 name = f"thing-{concept}"
                 works.append(Work(
                     picture_sha256=sha256(f"{concept}{hand}{copy}".encode()), title=name, captions_en=(f"thing {concept}",), captions_zh=(f"东西{concept}",),
-                    artist_id=f"{hand}-artist", licence=MIT, source="t", source_version="1", concept=name, style=hand, width=128, height=128, signals=(),
+                    artist_id=ARTISTS[hand], licence=MIT, source="t", source_version="1", concept=name, style=hand, width=128, height=128, signals=(),
                 ))  # fmt: skip
                 pictures.append(drawn_by(hand, concept, copy))
     return Material(works, np.stack(pictures), features(pictures))
@@ -115,6 +116,18 @@ def test_copies_are_told_and_strangers_are_not(material):
     assert [figure.value for figure in given] == [len(copies), 0, 3]
     assert "; 2 of them led away" in given[1].note
     assert [figure.met for figure in given] == [None, None, False]
+
+
+def test_what_is_like_works_of_three_artists_is_counted_apart(material):
+    """Each hand has an artist of its own here."""
+    apart = replace(material, works=[work.model_copy(update={"artist_id": work.style}) for work in material.works])
+    copies = drawn(apart, apart.pairs(held=False)[:4], lambda trial: drawn_by(trial.hand, int(trial.concept.split("-")[1]), 1))
+    *_, of_all = measure.copy_figures(apart, copies, 0, probes=2)
+    assert of_all.value == 0
+    assert of_all.note.startswith("0 of 4; 4 more are so like works of 3 artists")
+    (given,) = measure.given_copies_figures(apart, {"held-out pairs, best of 4": copies}, {})
+    assert (given.value, given.met) == (0, True)
+    assert "; 4 more are so like works of 3 artists" in given.note
 
 
 def test_a_copy_that_the_artist_made_too_is_told_from_one_that_only_the_model_made(material):
