@@ -87,11 +87,11 @@ less (0.14 s with AVX-512's bfloat16, by `python -m bench.credit cost`, docs/cre
 - It has learned by heart: half of the pictures of a concept in a hand that it knows, both named, by a seed, are near copies of a work (of
   Fluent's, six in seven); their pages say so. Where the words name no such work others stand for near copies, by a seed or without one, by the works'
   fingerprints (`fingerprints.safetensors`, docs/decisions/0028 to 0043): of 150 pairs that it has not seen none is a near copy, by the evaluation's seed or
-  without one (by another seed four are: two that are missed, two where all thirteen tries look like works, docs/decisions/0042), of bare names 2 and
+  without one (by another seed four were: two that are missed, two where all thirteen tries look like works, docs/decisions/0042), of bare names 2 and
   3 in 100. What works of three artists or more are alike to, as a full moon is, counts as nobody's own (0043). But what it draws instead is right
   less often (of bare names 43% by a seed and 48% without, where 60% were), for what it knows best it knows by heart. Whoever wears an artist's style
-  and names what they drew may get a near copy of a work of theirs, and of
-  nobody else's: of portraits so asked for 32 in 60 are by a seed, and 31 without. Do not sell copies as new.
+  and names what they drew may get a near copy of a work of theirs, and of nobody else's: of portraits so asked for 32 in 60 are by a seed, and 31
+  without. Do not sell copies as new.
 - The artists of six styles draw portraits alone: in their styles a thing keeps its shape and takes little of their manner, and is right less often than
   without; of their portraits hair and mouths are often smudged. Where twemoji is worn on a thing that it has not learned, the thing is the base's, in
   part of its manner (its adapter learned by the commons' works of those very things, those of held-out pairs too, that they are the base's to draw);
@@ -112,8 +112,8 @@ WOULD_REACH = {  # what would reach a target, by the figure's name
     "concept right, held-out pairs": "More works of each thing in more hands: it has some five of each in the commons and remembers them one by one. Of 16 "
     "tries one is right in 36%, right and no near copy in 27%, so no choice among tries would do (docs/decisions/0037 to 0039). Of things with three trained "
     "works 11% of raw tries are right, with four 29%; the clip art that is free to train on has further works of a third of the 300 things, 328 in all (0043).",
-    "a cold command": "A processor to itself: 7.5 s and 10.5 s on this one within six minutes, both idle (0043); 5.3 s with AMX at 1,600 GFLOP/s (0036). Half "
-    "of it is importing, by `python -X importtime`.",
+    "a cold command": "A processor to itself: 7.5 s and 10.5 s on this one within six minutes (0043), 5.3 s with AMX at 1,600 GFLOP/s (0036); some "
+    "four seconds are importing, by `python -X importtime`.",
     "style told right": "No model by this judge, which tells the hands of 91.6% of real works; twemoji, told in 79%, would bring it "
     "nearest (of its own works 79% are told that went through the decoder; croodles is told in nine of ten, openmoji in 95%, the others always; 0041). "
     "Guidance towards the hand gets there by the judge, not by eye (0042).",

@@ -54,8 +54,8 @@ def test_a_stranger_is_none():
 
 
 def test_what_three_artists_drew_alike_is_nobodys_own():
-    """Of works like each other, by the artists who are named; one more of them drew each of the first eight, so those are the likest."""
-    alike = [*[WORKS[0]] * 8, ATTACKS[0](WORKS[0]), ATTACKS[1](WORKS[0])]
+    """Of works like each other, by the artists who are named. One drew the eight that are likest; the others' have to be laid upon to be seen alike."""
+    alike = [*[WORKS[0]] * 8, laid_askew(WORKS[0]), laid_askew(WORKS[0])]
     for artists, anybodys in ((["bo", "cy"], True), (["ada", "bo"], False), ([], False)):
         index = CopyIndex([*alike, *WORKS[1:]], [*["ada"] * 8, *artists] if artists else [])
         assert index.nearest(WORKS[0]).is_copy

@@ -12,6 +12,7 @@ Axes: N works, D descriptor, H height, W width, C channel; pictures are uint8 RG
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +79,7 @@ class CopyIndex:
 
     def only(self, rows: Sequence[int]) -> CopyIndex:
         """The same of these works alone."""
-        some = CopyIndex.__new__(CopyIndex)
+        some = copy(self)
         some.descriptors_ND, some.artists = self.descriptors_ND[rows], [self.artists[at] for at in rows] if self.artists else ()
         return some
 

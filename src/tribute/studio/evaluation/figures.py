@@ -208,7 +208,7 @@ def copy_figures(material: Material, drawn: Drawn, led_away: int, probes: int = 
     artist_N = np.array(index.artists)
 
     def is_copy(similarity: float, picture_HWC: np.ndarray) -> bool:
-        return similarity >= THRESHOLD and not material.is_anybodys(picture_HWC)
+        return similarity >= THRESHOLD and not material.all_works.is_anybodys(picture_HWC)
 
     row_of = {(work.concept, work.style): at for at, work in enumerate(material.works)}
     own: dict[tuple[str, str], np.ndarray] = {}  # similarity_N of the artist's own work of a held-out pair
@@ -261,7 +261,7 @@ def given_copies_figures(material: Material, given: Mapping[str, Drawn], led_awa
     figures = []
     for name, drawn in given.items():
         alike = [picture for _, picture in drawn if material.by_heart.nearest(picture).is_copy]
-        anybodys = sum(material.is_anybodys(picture) for picture in alike)
+        anybodys = sum(material.all_works.is_anybodys(picture) for picture in alike)
         copied = len(alike) - anybodys
         target = 0.0 if name.startswith("held-out pairs") else None
         note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away; {anybodys} more are so like works of {ANYBODYS} artists or more"

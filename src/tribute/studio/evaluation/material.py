@@ -50,18 +50,14 @@ class Material:
         return sum(work.style not in STYLES for work in self.works)
 
     @cached_property
-    def drawn(self) -> CopyIndex:
-        """All works, to see what several artists drew alike."""
+    def all_works(self) -> CopyIndex:
+        """Every work, held out or not, to see what several artists drew alike."""
         return CopyIndex(self.pictures_NHWC, [work.artist_id for work in self.works])
 
     @cached_property
     def by_heart(self) -> CopyIndex:
         """The works that were trained on, in the order of `rows`, to look for near copies of."""
-        return self.drawn.only(self.rows(trained=True))
-
-    def is_anybodys(self, picture_HWC: np.ndarray) -> bool:
-        """Whether a picture that is like a work is so like works of several artists that it is nobody's own."""
-        return self.drawn.is_anybodys(picture_HWC)
+        return self.all_works.only(self.rows(trained=True))
 
     def labels(self) -> dict[str, tuple[str, str]]:
         """Each concept's label in English and Chinese."""
