@@ -11,7 +11,6 @@ import pytest
 
 from tribute.collection.consent import COMMONS_LICENCES
 from tribute.collection.library import snapshots_in
-from tribute.collection.starter import EMOJI_SETS, STYLES
 from tribute.records import Artist, Consent, Style, Work, sha256
 
 ROOT = Path(__file__).parents[1]
@@ -73,13 +72,6 @@ def test_every_checkpoint_cites_a_snapshot_that_is_there(collection):
         assert style.base_snapshot == cited
         assert snapshots[style.snapshot]["artists"] == [style.artist_id]
         assert sha256((STARTER / "styles" / f"{style.name}.safetensors").read_bytes()) == style.adapter_sha256
-
-
-def test_the_hands_that_may_stand_beside_a_prompt_are_the_bases_own():
-    """Nobody's who has an adapter and is paid: their works taught the base nothing."""
-    hands = json.loads((STARTER / "tribute.json").read_text(encoding="utf-8"))["hands"]
-    assert hands == [[source.hand_en, source.hand_zh] for source in EMOJI_SETS if source.style not in STYLES]
-    assert len(hands) == 5
 
 
 def test_snapshots_hold_exactly_what_consent_allowed(collection, works):

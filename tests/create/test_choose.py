@@ -11,7 +11,7 @@ from tests.conftest import flat_art
 from tests.tiny import make_adapter
 from tribute.commission import TRIES, Ask, commission, recipes_of, unseeded
 from tribute.commission.copies import too_alike
-from tribute.create.choose import BESIDE, ELSEWHERE, ROUNDS, best_of, can_choose, likeness_to_words, own_or_best_of
+from tribute.create.choose import ELSEWHERE, ROUNDS, WORTH, best_of, can_choose, likeness_to_words, own_or_best_of
 from tribute.create.sample import as_drawn, sample
 from tribute.diffusion.loading import load_model
 from tribute.diffusion.towers import Towers
@@ -39,6 +39,11 @@ def ask(*styles, **more):
 def copies(told):
     """A `too_alike` of what says whether a picture_HWC is a copy."""
     return lambda picture: 1.0 if told(picture) else -1.0
+
+
+def led(recipe):
+    """As ROUNDS say it."""
+    return recipe.prompt_noise, recipe.led_until
 
 
 def alike(one, other):
@@ -82,13 +87,13 @@ def test_where_all_are_passed_over_others_are_drawn_and_at_last_the_least_alike_
 
     kept, drawn = best_of(towered.model, recipes, 2, None, too_alike=copies(all_of_the_first))
     assert kept[1] == other
-    assert (kept[0].prompt_noise, kept[0].seed in (7, 8)) == (ROUNDS[1], True)
+    assert (led(kept[0]), kept[0].seed in (7, 8)) == (ROUNDS[1], True)
     (alone,) = sample(towered.model, [as_drawn(kept[0])], None)
     assert alike(drawn[0], alone)
-    seen, how_alike = [], iter((5.0, 4.0, 0.5, 3.0, 1.0, 2.0))  # all are too alike, the least so a try of the second round
+    seen, how_alike = [], iter((5.0, 4.0, 0.5, 3.0, 1.0, 2.0, 6.0, 7.0))  # all are too alike, the least so a try of the second round
     all_too_alike = {"too_alike": lambda found: seen.append(found) or next(how_alike)}
     kept, drawn = best_of(towered.model, recipes[:1], 2, None, lambda done, total: steps.append((done, total)), **all_too_alike)
-    assert kept[0].prompt_noise == ROUNDS[1]
+    assert led(kept[0]) == ROUNDS[1]
     assert drawn[0] is seen[2]
     assert alike(drawn[0], sample(towered.model, [as_drawn(kept[0])], None)[0])
     assert steps == [(done, 2) for _ in ROUNDS for done in (1, 2)]  # one batch a round, and none that goes without a word
@@ -105,50 +110,41 @@ def test_where_all_are_passed_over_whoever_names_a_work_gets_the_first_best(towe
     kept, drawn = best_of(towered.model, recipes, 3, None, too_alike=told, may_copy=lambda *_: True)
     assert (kept, len(seen)) == (expected, 6)
     assert all(alike(one, other) for one, other in zip(drawn, pictures, strict=True))
-    how_alike = iter([2.0] * 6 + [1.0] * 6)  # of those that name none the later are less alike
+    how_alike = iter([2.0] * 6 + [1.0] * 9)  # of those that name none the later are less alike
     kept, _ = best_of(towered.model, recipes, 3, None, too_alike=lambda _: next(how_alike), may_copy=lambda recipe, _: recipe == recipes[1])
-    assert (kept[0].prompt_noise, kept[1]) == (ROUNDS[1], expected[1])
+    assert (led(kept[0]), kept[1]) == (ROUNDS[1], expected[1])
 
 
-def test_where_all_are_passed_over_another_hand_stands_beside_the_prompt(towered):
-    """Only where the prompt asks for no hand of its own, and as far as the model reads it."""
-    towered.model.hands = (("flat", "扁平"), ("glossy 3D", "光亮立体"), ("so " * 80, "长"))
+def test_where_what_is_left_is_much_less_like_the_words_others_are_drawn_too(towered, monkeypatch):
+    """And the likest to the words of all rounds is kept, though none is as like them as what was passed over."""
+    recipes, looked = recipes_of(ask(tries=2), towered.model, []), []
+    rounds = iter([[0.9, 0.2], [0.3, 0.5], [0.4, 0.1], [0.6, 0.55]])
+    monkeypatch.setattr("tribute.create.choose.likeness_to_words", lambda *_: np.array(next(rounds)))
 
-    def second_round(*styles, **more):
-        recipes, seen = recipes_of(ask(*styles, count=1, tries=3, **more), towered.model, []), []
-        (kept,), (picture,) = best_of(towered.model, recipes, 3, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 3))
-        (alone,) = sample(towered.model, [as_drawn(kept)], None)
-        assert alike(picture, alone)
-        return kept
+    def told(found):
+        looked.append(found)
+        return 1.0 if len(looked) in (1, 4) else -1.0  # 0.9 and 0.6
 
-    kept = second_round()
-    number = kept.seed - 7
-    assert kept.beside == ("a blue heart, glossy 3D", "a blue heart, flat", "a blue heart, glossy 3D")[number]  # hand 1 of two for seed 7
-    assert kept.prompt_noise == BESIDE[number]
-    assert second_round(prompt="蓝色的心").beside in ("蓝色的心，扁平", "蓝色的心，光亮立体", "蓝色的心，长")
-    for kept in (second_round(prompt="a blue heart, FLAT"), second_round(prompt_noise=0.3), second_round(beside="a red heart")):
-        assert (kept.beside, kept.prompt_noise) == (kept.beside if kept.prompt == "a blue heart" else "", ROUNDS[1])
+    ((kept,), (picture,)) = best_of(towered.model, recipes, 2, None, too_alike=told)
+    assert (led(kept), kept.seed) == (ROUNDS[3], 8)
+    assert picture is looked[-1]
+    assert len(looked) == 5  # 0.9, 0.2; 0.5; none of 0.4, 0.1; 0.6, 0.55
+    rounds, looked = iter([[0.9, 0.9 * WORTH]]), []
+    assert best_of(towered.model, recipes, 2, None, too_alike=told)[0] == [recipes[0].model_copy(update={"seed": 8})]
 
 
-def test_what_is_led_away_takes_the_student_twice_as_many_steps(towered, tmp_path):
+def test_what_is_led_away_takes_the_student_no_more_steps_and_is_drawn_again_alike(towered, tmp_path):
     model, seen = towered.model, []
     model.student, model.student_steps = tmp_path / "student.safetensors", 2
     model.student.write_bytes(make_adapter(towered.folder, 9))
     recipes = recipes_of(ask(tries=2, steps=None), model, [])
     (first,), _ = best_of(model, recipes, 2, None)
     (kept,), (picture,) = best_of(model, recipes, 2, None, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 2))
-    assert (first.student, first.steps, kept.student, kept.steps) == (True, 2, True, 4)
-    again = recipes_of(ask(steps=None, seed=kept.seed, prompt_noise=kept.prompt_noise), model, [])
+    assert (first.student, first.steps, kept.student, kept.steps) == (True, 2, True, 2)
+    again = recipes_of(ask(steps=None, seed=kept.seed, prompt_noise=kept.prompt_noise, led_until=kept.led_until), model, [])
     assert again == [kept]  # so that it is the same picture when it is drawn once more, larger say
     assert alike(picture, sample(model, [as_drawn(kept)], None)[0])
-
-
-def test_a_worn_hand_has_no_other_beside_it(towered):
-    towered.model.hands = (("flat", "扁平"),)
-    styles, seen = (StyleUse(name="ada", adapter_sha256=towered.styles["ada"].adapter_sha256),), []
-    recipes = [recipe.model_copy(update={"styles": styles}) for recipe in recipes_of(ask(tries=2), towered.model, [])]
-    (kept,), _ = best_of(towered.model, recipes, 2, towered.desk.blobs.get, too_alike=copies(lambda found: seen.append(found) or len(seen) <= 2))
-    assert (kept.beside, kept.prompt_noise) == ("", ROUNDS[1])
+    assert recipes_of(ask(steps=None, prompt_noise=0.6), model, [])[0].steps == 4  # as pictures were that noise led to the end
 
 
 def test_a_commission_passes_over_near_copies_of_the_works_that_its_model_knows(towered):

@@ -1,5 +1,7 @@
 """Noise on what the model reads, on a tiny model."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -33,15 +35,27 @@ def test_noise_moves_a_picture_and_is_its_seeds_own(bench, guided):
     assert apart(moved, again) <= 1
 
 
+@pytest.mark.parametrize("guided", [{"guidance": 1.0}, {"guidance": 3.0, "negative_prompt": "red"}])
+def test_noise_leads_a_part_of_the_steps_and_the_prompt_alone_the_others(bench, guided):
+    """Each of a batch by its own; the part is rounded up to whole steps."""
+    noisy = guided | {"steps": 8, "prompt_noise": 2.0}
+    whole, nearly, first, least = drawn(bench, *(ask(**noisy, led_until=part) for part in (1.0, 0.9, 0.125, 0.01)))
+    (plain,) = drawn(bench, ask(**noisy | {"prompt_noise": 0.0}))
+    assert min(apart(*two) for two in combinations((whole, first, plain), 2)) > 1
+    assert apart(whole, nearly) <= 1 >= apart(first, least)
+    (alone,) = drawn(bench, ask(**noisy, led_until=0.125))
+    assert apart(first, alone) <= 1
+
+
 def test_what_is_moved_is_credited_and_drawn_again_like_any_picture(bench):
     styles = tuple(StyleUse(name=name, weight=1.0) for name in ("ada", "bo"))
-    (picture,) = commission(bench.desk, bench.model, ask(styles=styles, prompt_noise=0.6))
-    (again,) = commission(bench.desk, bench.model, ask(styles=styles, prompt_noise=0.6))
+    (picture,) = commission(bench.desk, bench.model, ask(styles=styles, prompt_noise=0.6, led_until=0.5))
+    (again,) = commission(bench.desk, bench.model, ask(styles=styles, prompt_noise=0.6, led_until=0.5))
     assert picture.recipe == again.recipe
     assert picture.pixel_sha256 == again.pixel_sha256
     assert {share.party for share in picture.credits.shares} == {"base", "ada", "bo"}
     assert sum(share.share_ppm for share in picture.credits.shares) == 1_000_000
-    assert larger(picture, 2).prompt_noise == 0.6
+    assert (larger(picture, 2).prompt_noise, larger(picture, 2).led_until) == (0.6, 0.5)
 
 
 @pytest.mark.parametrize("guided", [{"guidance": 1.0}, {"guidance": 3.0, "negative_prompt": "red"}])
@@ -73,3 +87,6 @@ def test_noise_has_bounds():
     for wrong in (-0.1, 2.1, float("nan")):
         with pytest.raises(ValidationError):
             ask(prompt_noise=wrong)
+    for wrong in (0.0, 1.1, float("nan")):
+        with pytest.raises(ValidationError):
+            ask(led_until=wrong)

@@ -1,6 +1,6 @@
 import pytest
 
-from tribute.create.prompt import in_other_hands, in_own_words, read_prompt
+from tribute.create.prompt import in_own_words, read_prompt
 from tribute.records import InvalidPrompt, StyleUse
 
 
@@ -52,10 +52,3 @@ def test_a_prompt_s_thing_is_said_in_the_model_s_own_words(prompt, told):
     known = {"puppy": "dog face", "小狗": "狗脸", "orange": "tangerine", "dog": "dog face", "roll": "Bread", "music": "rock and roll", "wiener": "hot dog"}
     assert in_own_words(prompt, known) == told
     assert in_own_words(prompt, {}) == prompt
-
-
-def test_a_prompt_in_other_hands():
-    hands = (("flat", "扁平"), ("glossy 3D", "光亮立体"))
-    assert in_other_hands("a red car", hands) == ["a red car, flat", "a red car, glossy 3D"]
-    assert in_other_hands("红色的汽车", hands) == ["红色的汽车，扁平", "红色的汽车，光亮立体"]
-    assert in_other_hands("a red car, Glossy 3d", hands) == in_other_hands("扁平的汽车", hands) == in_other_hands("a red car", ()) == []

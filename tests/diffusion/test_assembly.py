@@ -20,9 +20,8 @@ def test_a_student_is_assembled_halfway_between_what_it_learned_and_what_it_bega
     (start / "student").mkdir(parents=True)
     save_file({name: torch.zeros_like(value) for name, value in load_file(STARTER / student).items()}, start / student)
     write_smoothing(runs / "smoothing", {"": 0.004, "扁平": 0.016})
-    assemble_model(runs, out, "s" * 64, start, [("flat", "扁平")])
+    assemble_model(runs, out, "s" * 64, start)
     told = json.loads((out / "tribute.json").read_text(encoding="utf-8"))
-    assert told["hands"] == [["flat", "扁平"]]
     assert told_of(out).smoothing == {"": 0.004, "扁平": 0.016}
     assert told["student_steps"] == told["recipe"]["student"]["config"]["taken"]
     assert load_vocabulary(out / VOCABULARY)["puppy"] == "dog face"

@@ -160,25 +160,6 @@ def test_an_adapter_under_mixed_names_is_loaded_whole_whatever_the_hash_seed(ben
         assert done.stdout.strip() == str(len(layers)), done.stderr[-800:]
 
 
-NO_HANDS = (["one"], "x", [1, 2], ["", "空"], ["long", "长" * 81], ["half", "\ud800"], ["a\nb", "行"])
-
-
-@pytest.mark.parametrize(
-    ("said", "hands"),
-    [
-        (json.dumps({"hands": [*NO_HANDS, ["flat", "扁平"], ["round", "圆"]]}), (("flat", "扁平"), ("round", "圆"))),
-        ('{"hands": {"flat": "扁平"}}', ()),
-        ("[]", ()),
-        ("{", ()),
-        (json.dumps({"hands": [["a", "b"]] * 99}), (("a", "b"),) * 32),
-    ],
-)
-def test_what_a_model_says_of_its_hands_is_read_as_far_as_it_can_be(tmp_path, said, hands):
-    folder = make_model(tmp_path / "told")
-    (folder / "tribute.json").write_text(said, encoding="utf-8")
-    assert load_model(str(folder), engine="torch").hands == hands
-
-
 @pytest.mark.parametrize(("said", "steps"), [({"student_steps": 4}, 4), ({}, 8), *(({"student_steps": odd}, 8) for odd in (0, 151, "4", 2.0, None, [4], True))])
 def test_a_student_takes_the_steps_that_its_model_says(tmp_path, said, steps):
     folder = make_model(tmp_path / "told")

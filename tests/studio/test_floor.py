@@ -173,7 +173,10 @@ def test_a_picture_that_is_a_near_copy_of_a_work_says_so_on_its_page(visits, hou
 
 def test_a_picture_that_was_led_away_from_a_near_copy_says_so_on_its_page(visits, house):
     size, mei = {"width": 64, "height": 64, "steps": 1, "guidance": 1.0}, visits["mei"]
-    for led, told in (({}, ""), ({"prompt_noise": 0.6}, "noise on the words: 0.6"), ({"beside": "a <fox>, flat"}, "half told as “a &lt;fox&gt;, flat”")):
+    for led, told in (
+        ({}, ""), ({"prompt_noise": 0.6}, "noise on the words: 0.6<"), ({"beside": "a <fox>, flat"}, "half told as “a &lt;fox&gt;, flat”"),
+        ({"prompt_noise": 1.2, "led_until": 0.25}, "noise on the words: 1.2, in the first part of the steps: 25%<"),
+    ):  # fmt: skip
         (picture,) = drawn(house, house.people.named("mei"), **size, **led)
         page = mei.get(f"/pictures/{picture.id}").text
         assert ("Led away from a near copy" in page) == bool(led)

@@ -24,7 +24,7 @@ from tribute.store.schema import artists, styles
 FULL_STEPS, FULL_GUIDANCE = 24, 4.0
 RESCALE = 0.7  # of guidance, where the noisiest step holds no signal: without it colours burn (Lin et al. 2023, arXiv:2305.08891, section 3.4)
 SAME = (  # when it is drawn again
-    "prompt", "told", "negative_prompt", "styles", "seed", "beside", "prompt_noise", "smoothing", "source_sha256", "strength", "mask_sha256",
+    "prompt", "told", "negative_prompt", "styles", "seed", "beside", "prompt_noise", "led_until", "smoothing", "source_sha256", "strength", "mask_sha256",
 )  # fmt: skip
 TRIES = 4  # of each picture, where nobody asks for a seed of their own
 
@@ -52,8 +52,9 @@ class Ask(Record):
     height: int | None = Field(default=None, ge=8, le=2048)
     variation_seed: int | None = Field(default=None, ge=0, le=2**32 - 1)  # of the first picture, one more for each of the others
     variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)
-    beside: str = Field(default="", max_length=2 * PROMPT_MAX)  # this and the next as in a recipe, for a picture drawn again
+    beside: str = Field(default="", max_length=2 * PROMPT_MAX)  # this and the next two as in a recipe, for a picture drawn again
     prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)
+    led_until: float = Field(default=1.0, gt=0.0, le=1.0)
     smoothing: float | None = Field(default=None, ge=0.0, le=SMOOTHING_MAX)  # as in a recipe; by default as still as works in the hand that is asked for
     source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # blobs, made by `create.edit`
     strength: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -155,7 +156,7 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
     if uses and ask.told is None and not ask.source_sha256 and not without_names(ask.prompt, adapters):
         raise InvalidPrompt(f"the prompt {ask.prompt[:80]!r} names only the style, which is worn already; say what the picture should show")
     fast = student_draws(ask, model)
-    finely = bool(ask.beside or ask.prompt_noise or ask.source_sha256)
+    finely = bool(ask.source_sha256) or (bool(ask.beside or ask.prompt_noise) and ask.led_until == 1.0)
     steps, guidance = (model.steps_of_student(finely), 1.0) if fast else (ask.steps or FULL_STEPS, ask.guidance or FULL_GUIDANCE)
     enlarge: Literal[1, 2, 4, 8] = ask.enlarge or model.enlarges
     width, height = ask.width or model.native * enlarge, ask.height or model.native * enlarge
@@ -173,7 +174,7 @@ def recipes_of(ask: Ask, model: Model, found: Sequence[Style]) -> list[Recipe]:
             prompt=ask.prompt, told=told if told != ask.prompt else "", negative_prompt=ask.negative_prompt, styles=uses,
             seed=ask.seed if varied else (ask.seed + at * ask.tries) % 2**32, **edit,
             variation_seed=((ask.variation_seed or 0) + at) % 2**32 if varied else None, variation_strength=ask.variation_strength if varied else 0.0,
-            beside=ask.beside, prompt_noise=ask.prompt_noise, smoothing=smoothing, steps=steps, guidance=guidance,
+            beside=ask.beside, prompt_noise=ask.prompt_noise, led_until=ask.led_until, smoothing=smoothing, steps=steps, guidance=guidance,
             guidance_rescale=rescale if guidance > 1 and not ask.source_sha256 else 0.0,
             width=width, height=height, enlarge=enlarge, student=fast, scheduler=type(model.pipeline.scheduler).__name__,
             model=model.name, model_sha256=model.sha256, snapshot=model.snapshot, dtype=str(model.dtype).removeprefix("torch."),

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tribute.create.prompt import in_other_hands
-from tribute.create.sample import Progress, Watch, as_drawn, sample, tokens_in
+from tribute.create.sample import Progress, Watch, as_drawn, sample
 from tribute.diffusion.loading import Model
 from tribute.records import Recipe
 
-ROUNDS = (0.0, 0.6, 0.9)  # the noise on the prompt of the tries, and of those after them where all of one were passed over: docs/decisions/0028
-BESIDE = (0.0, 0.3, 0.45, 0.6)  # that of each try of the second round where another hand stands beside the prompt: docs/decisions/0029
+ROUNDS = ((0.0, 1.0), (1.2, 0.25), (1.2, 0.5), (1.2, 0.75))  # the noise on the prompt of the tries, and of those after them, and the part of the steps
+# that it leads: docs/decisions/0028 and 0044
+WORTH = 0.7  # of how like its words the likest try is: less than that is not all that is drawn in its place
 ELSEWHERE = 2**16  # of the seeds that are taken where those of one's own draw near copies
 
 
@@ -50,9 +50,9 @@ def best_of(
     """Draws each recipe with `tries` seeds, its own and the next ones, and keeps what is most like its words of those that are not `too_alike` (0 or
     more) to some work: (recipes with the seeds kept, their pictures_HWC before they are enlarged).
 
-    Where all are, the most like its words is kept of those that a recipe `may_copy`. Of others the same seeds are drawn with the next of ROUNDS' noise on
-    their prompt, at first beside the same in another of the model's hands where none is asked for; after the last of them the least alike of all rounds is
-    kept. `progress` and `watch` are `sample`'s, of each round's and the first round's tries; a view shows the first try of each.
+    Where all are, the most like its words is kept of those that a recipe `may_copy`. Of others, and where what is left is much less like its words than
+    what was passed over, the same seeds are drawn with the next of ROUNDS' noise; of all rounds the likest to the words that is like no work is kept, or
+    the least alike. `progress` and `watch` are `sample`'s, of each round's and the first round's tries; a view shows the first try of each.
     """
 
     def first_of_each(done: int, total: int, look: Any) -> None:
@@ -60,28 +60,32 @@ def best_of(
         watch(done, total, lambda: look()[::tries])
 
     kept: dict[int, tuple[Recipe, np.ndarray]] = {}
+    free: dict[int, tuple[float, Recipe, np.ndarray]] = {}  # how like its words what is most so is, of what is like no work
     least: dict[int, tuple[float, Recipe, np.ndarray]] = {}
-    for turn, noise in enumerate(ROUNDS):
+    utmost: dict[int, float] = {}  # how like its words any try is
+    for turn, lead in enumerate(ROUNDS):
         waiting = [at for at in range(len(recipes)) if at not in kept]
         if not waiting:
             break
-        others = {at: _other_hands(model, recipes[at]) if turn == 1 else [] for at in waiting}
-        tried = [_try(model, recipes[at], more, noise, others[at]) for at in waiting for more in range(tries)]
+        tried = [_try(model, recipes[at], more, *lead) for at in waiting for more in range(tries)]
         drawn = sample(model, [as_drawn(recipe) for recipe in tried], read, progress, first_of_each if watch and turn == 0 else None)
         for place, at in enumerate(waiting):
-            ranked, alike = _likest_first(model, recipes[at], drawn, range(place * tries, (place + 1) * tries)), dict[int, float]()
-            for one in ranked:
-                alike[one] = too_alike(drawn[one])
-                if alike[one] < 0:
+            like = _likest_first(model, recipes[at], drawn, range(place * tries, (place + 1) * tries))
+            utmost[at] = max(utmost.get(at, -1.0), next(iter(like.values())))
+            for one, how_like in like.items():
+                if at in free and how_like <= free[at][0]:
                     break
-            best = min(alike, key=alike.__getitem__)  # the first that is like none, or the least alike
-            if alike[best] < 0:
-                kept[at] = tried[best], drawn[best]
-            elif turn == 0 and (allowed := [one for one in ranked if may_copy(recipes[at], drawn[one])]):
+                by = too_alike(drawn[one])
+                if by < 0:
+                    free[at] = how_like, tried[one], drawn[one]
+                    break
+                if at not in least or by < least[at][0]:
+                    least[at] = by, tried[one], drawn[one]
+            if at in free and free[at][0] >= min(utmost[at], WORTH * utmost[at]):
+                kept[at] = free[at][1:]
+            elif turn == 0 and at not in free and (allowed := [one for one in like if may_copy(recipes[at], drawn[one])]):
                 kept[at] = tried[allowed[0]], drawn[allowed[0]]
-            elif at not in least or alike[best] < least[at][0]:
-                least[at] = alike[best], tried[best], drawn[best]
-    chosen = [kept[at] if at in kept else least[at][1:] for at in range(len(recipes))]
+    chosen = [kept[at] if at in kept else free[at][1:] if at in free else least[at][1:] for at in range(len(recipes))]
     return [recipe for recipe, _ in chosen], [picture_HWC for _, picture_HWC in chosen]
 
 
@@ -101,23 +105,18 @@ def own_or_best_of(
     return kept, drawn
 
 
-def _likest_first(model: Model, recipe: Recipe, drawn: Sequence[np.ndarray], places: Sequence[int]) -> list[int]:
-    """The places of a recipe's tries among what was drawn, those first that are most like its words."""
-    if len(places) == 1 or not can_choose(model):
-        return list(places)
+def _likest_first(model: Model, recipe: Recipe, drawn: Sequence[np.ndarray], places: Sequence[int]) -> dict[int, float]:
+    """The places of a recipe's tries among what was drawn, each with its similarity to the recipe's words, the likest first; as they are and all as like
+    where that cannot be told."""
+    if not can_choose(model):
+        return dict.fromkeys(places, 0.0)
     similarity_N = likeness_to_words(model, recipe.drawn_prompt, [drawn[at] for at in places])
-    return [places[at] for at in np.argsort(-similarity_N, kind="stable")]
+    return {places[at]: float(similarity_N[at]) for at in np.argsort(-similarity_N, kind="stable")}
 
 
-def _other_hands(model: Model, recipe: Recipe) -> list[str]:
-    """The recipe's prompt in the hands that the model knows, as far as it reads them; nothing where a hand is asked for, or it is led elsewhere already."""
-    if recipe.styles or recipe.beside or recipe.prompt_noise:
-        return []
-    return [words for words in in_other_hands(recipe.drawn_prompt, model.hands) if tokens_in(model, words) <= model.max_tokens]
-
-
-def _try(model: Model, recipe: Recipe, number: int, noise: float, others: Sequence[str]) -> Recipe:
-    led: dict[str, Any] = {"beside": others[(recipe.seed + number) % len(others)], "prompt_noise": BESIDE[number % len(BESIDE)]} if others else {}
-    led = {"prompt_noise": max(noise, recipe.prompt_noise), **led}
-    steps = model.steps_of_student(finely=True) if recipe.student and (led["prompt_noise"] or others) else recipe.steps
-    return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, "steps": steps, **led})
+def _try(model: Model, recipe: Recipe, number: int, noise: float, until: float) -> Recipe:
+    led: dict[str, Any] = {}
+    if noise:
+        steps = model.steps_of_student(finely=False) if recipe.student else recipe.steps
+        led = {"prompt_noise": max(noise, recipe.prompt_noise), "led_until": until, "steps": steps}
+    return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, **led})

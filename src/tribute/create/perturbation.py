@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tribute.diffusion.loading import Model
 from tribute.records import Recipe
 
 
-def perturbed_words(model: Model, recipes: Sequence[Recipe]) -> dict[str, Any]:
-    """What a pipeline is told in place of prompts: each recipe's states, halfway to those of the words beside them where there are any, and moved by
-    `prompt_noise` times the prompt's own deviation, from the recipe's seed."""
+def perturbed_words(model: Model, recipes: Sequence[Recipe]) -> tuple[dict[str, Any], Tensor]:
+    """(what a pipeline is told in place of prompts, the prompts' own states_BTD): each recipe's states, halfway to those of the words beside them where
+    there are any, and moved by `prompt_noise` times the prompt's own deviation, from the recipe's seed."""
     guided, encode = recipes[0].guidance > 1, model.pipeline.encode_prompt
     prompts = [recipe.drawn_prompt for recipe in recipes]
     others = [recipe.drawn_beside or prompt for recipe, prompt in zip(recipes, prompts, strict=True)]
@@ -29,4 +30,4 @@ def perturbed_words(model: Model, recipes: Sequence[Recipe]) -> dict[str, Any]:
     for recipe, states_TD, others_TD in zip(recipes, states_BTD.float(), others_BTD.float(), strict=True):
         noise_TD = torch.randn(states_TD.shape, generator=torch.Generator("cpu").manual_seed(recipe.seed)).to(model.device)
         rows.append((states_TD + others_TD) / 2 + recipe.prompt_noise * states_TD.std() * noise_TD)
-    return {"prompt_embeds": torch.stack(rows).to(states_BTD.dtype), "negative_prompt_embeds": negative_BTD}
+    return {"prompt_embeds": torch.stack(rows).to(states_BTD.dtype), "negative_prompt_embeds": negative_BTD}, states_BTD

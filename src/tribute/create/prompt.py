@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tribute.records import InvalidPrompt, StyleUse
-from tribute.records.naming import HAN
 
 PROMPT_MAX = 1000  # characters
 WEIGHT_MAX = 2.0
@@ -48,14 +47,6 @@ def read_prompt(prompt: str, named: Sequence[str] = ()) -> tuple[str, tuple[Styl
     if len(styles) > STYLES_MAX:
         raise InvalidPrompt(f"{len(styles)} styles are named; at most {STYLES_MAX} can be mixed")
     return words, tuple(styles)
-
-
-def in_other_hands(prompt: str, hands: Sequence[tuple[str, str]]) -> list[str]:
-    """The prompt in each of `hands`, words in English and Chinese for how pictures are drawn, in the prompt's language; nothing where it names one."""
-    if any(words.casefold() in prompt.casefold() for pair in hands for words in pair):
-        return []
-    chinese = re.search(HAN, prompt)
-    return [f"{prompt}，{by_zh}" if chinese else f"{prompt}, {by_en}" for by_en, by_zh in hands]
 
 
 def said_after(prompt: str) -> set[str]:

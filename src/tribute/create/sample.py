@@ -7,6 +7,7 @@ in (to rounding) nor on the device that drew it (to its arithmetic).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ def sample(model: Model, recipes: Sequence[Recipe], read_adapter: Any, progress:
     `watch` those of the first.
     """
     first = recipes[0]
-    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None, "beside": "", "prompt_noise": 0.0, "smoothing": 0.0}
+    own: dict[str, Any] = {"prompt": "", "told": "", "seed": 0, "styles": (), "variation_seed": None, "smoothing": 0.0}
+    own |= {"beside": "", "prompt_noise": 0.0, "led_until": 1.0}
     assert all(recipe.model_copy(update=own) == first.model_copy(update=own) for recipe in recipes)
     check_size(model, first.width, first.height, first.enlarge)
     check_prompt_fits(model, first.negative_prompt, *{text for recipe in recipes for text in (recipe.prompt, recipe.told, recipe.beside)})
@@ -108,14 +110,20 @@ def _draw(model: Model, recipes: Sequence[Recipe], read: Any, progress: Progress
             progress(step + 1, steps)
         if blend:
             values["latents"] = blend(step, values["latents"])
+        if led_away := [row for row, last in enumerate(led_steps) if last == step + 1]:
+            values["prompt_embeds"] = values["prompt_embeds"].clone()
+            values["prompt_embeds"][-len(recipes) :][led_away] = plain_BTD[led_away]  # where it is guided, those that lead away from it come first
         if watch:
             watch(step + 1, steps, lambda: _as_they_stand(model, values["latents"]))
         return values
 
     extra = {"eta": 0.0} if "eta" in inspect.signature(pipeline.scheduler.step).parameters else {}
     words: dict[str, Any] = {"prompt": [recipe.drawn_prompt for recipe in recipes], "negative_prompt": [first.negative_prompt] * len(recipes)}
+    led_steps: list[int] = []
     if any(recipe.beside or recipe.prompt_noise > 0 for recipe in recipes):
-        words = perturbed_words(model, recipes)
+        words, plain_BTD = perturbed_words(model, recipes)
+        led_steps = [math.ceil(recipe.led_until * steps) for recipe in recipes]
+        asked["callback_on_step_end_tensor_inputs"] = ["latents", "prompt_embeds"]
     made = pipeline(
         num_inference_steps=first.steps,
         guidance_scale=first.guidance,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,11 +77,10 @@ def adapter(run: Path, start: Path | None) -> bytes:
     return save({**learned, **mean_of(drawing, begun)}, {"format": "pt"})
 
 
-def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = None, hands: Sequence[tuple[str, str]] = ()) -> None:
+def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = None) -> None:
     """Writes the stages' results as one stock diffusers folder in bfloat16 that cites its snapshot.
 
-    `start`: the earlier runs that the student and styles began with and are taken halfway back to. `hands`: words, English and Chinese, for those
-    that the base draws nearly everything in.
+    `start`: the earlier runs that the student and styles began with and are taken halfway back to.
     """
     student_data = adapter(runs / "student", start) if (runs / "student" / ADAPTER).exists() else None
     out.mkdir(parents=True, exist_ok=True)
@@ -134,5 +132,5 @@ def assemble_model(runs: Path, out: Path, snapshot: str, start: Path | None = No
         "student": {"schedule": schedule_of(runs / "student", recipes.STUDENT), "config": asdict(StudentConfig())},
     }
     smoothing = read_smoothing(runs / "smoothing")
-    told = {"snapshot": snapshot, "hands": hands, "student_steps": StudentConfig().taken, "smoothing": smoothing, "recipe": recipe}
+    told = {"snapshot": snapshot, "student_steps": StudentConfig().taken, "smoothing": smoothing, "recipe": recipe}
     (out / TOLD).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

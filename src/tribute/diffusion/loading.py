@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import torch
 
-from tribute.diffusion.told import STUDENT_STEPS, Hands, told_of
+from tribute.diffusion.told import STUDENT_STEPS, told_of
 from tribute.records import InvalidInput, NotInstalled, StyleUse, Unknown, Unreadable, sha256
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -70,7 +70,6 @@ class Model:
     upscaler: Any = None
     towers: Any = None
     vocabulary: dict[str, str] = field(default_factory=dict)  # words that it never heard, and the labels that mean the same
-    hands: Hands = ()  # that its base draws nearly everything in
     smoothing: dict[str, float] = field(default_factory=dict)  # as `Told` has it
     adapters: dict[str, str] = field(default_factory=dict)  # loaded adapter name -> sha256 of its file
     worn: tuple[bool, dict[str, list[float]], dict[str, list[float]]] | None = None  # by torch's networks: whether the student, and, by the denoiser and
@@ -372,6 +371,5 @@ def load_model(name: str, device: str | None = None, dtype: torch.dtype | None =
         upscaler=upscaler,
         towers=load_towers(folder / "towers"),
         vocabulary=load_vocabulary(folder / VOCABULARY),
-        hands=told.hands,
         smoothing=told.smoothing,
     )

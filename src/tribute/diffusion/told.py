@@ -13,17 +13,15 @@ from tribute.records import SMOOTHING_MAX
 TOLD = "tribute.json"
 SMOOTHING = "smoothing.json"  # of a training run, what `Told.smoothing` is made of
 STUDENT_STEPS = 8  # that a student takes where its model does not say
-MOST = 32  # hands that are read
-Hands = tuple[tuple[str, str], ...]  # words for how a picture is drawn, in English and Chinese
+MOST = 64  # words for hands that are read
 
 
 @dataclass(frozen=True)
 class Told:
-    """`snapshot` is what the base was trained on, `hands` those that it draws nearly everything in, `student_steps` how many its student takes, and
-    `smoothing` how strongly a picture is smoothed where the words ask for a hand, by its words in lower case, and by "" where they ask for none."""
+    """`snapshot` is what the base was trained on, `student_steps` how many its student takes, and `smoothing` how strongly a picture is smoothed where the
+    words ask for a hand, by its words in lower case, and by "" where they ask for none."""
 
     snapshot: str | None = None
-    hands: Hands = ()
     student_steps: int = STUDENT_STEPS
     smoothing: dict[str, float] = field(default_factory=dict)
 
@@ -32,15 +30,13 @@ def told_of(folder: Path) -> Told:
     """As far as it can be read: a file that cannot be says nothing, and what does not fit is passed over."""
     try:
         said = json.loads((folder / TOLD).read_text(encoding="utf-8"))
-        snapshot, hands, steps, smoothing = said.get("snapshot"), said.get("hands", []), said.get("student_steps"), said.get("smoothing", {})
+        snapshot, steps, smoothing = said.get("snapshot"), said.get("student_steps"), said.get("smoothing", {})
     except (OSError, ValueError, AttributeError):
         return Told()
-    pairs = [tuple(pair) for pair in hands if isinstance(pair, list) and len(pair) == 2] if isinstance(hands, list) else []
-    fitting = tuple((by_en, by_zh) for by_en, by_zh in pairs if all(_words(by) and by for by in (by_en, by_zh)))
     taken = steps if type(steps) is int and 1 <= steps <= 150 else STUDENT_STEPS
     strengths = smoothing.items() if isinstance(smoothing, dict) else ()
     kept = {words.casefold(): float(strength) for words, strength in strengths if _words(words) and _strength(strength)}
-    return Told(snapshot if isinstance(snapshot, str) else None, fitting[:MOST], taken, dict(list(kept.items())[: 2 * MOST]))
+    return Told(snapshot if isinstance(snapshot, str) else None, taken, dict(list(kept.items())[:MOST]))
 
 
 def _words(text: Any) -> bool:

@@ -80,7 +80,7 @@ def _posed(picture_1CHW: Tensor, poses_V6: Tensor) -> Tensor:
 def similarities(picture_HWC: np.ndarray, vectors_NK: Tensor, compared: Callable[[Tensor], Tensor], enough: float | None = None) -> np.ndarray:
     """similarity_N in [-1, 1] of a picture, in the pose that is likest, to works whose vectors are given; `compared` makes such vectors of descriptors_VD.
 
-    `enough`: where all that matters is which are so alike. Then the poses of those alone are followed that are within LIFT of it.
+    `enough`: where all that matters is whether one is so alike. Then no pose is followed where one is already, and only of works that are within LIFT of it.
     """
     picture_1CHW = as_seen(picture_HWC)
     best_N, pose_N = (vectors_NK @ compared(_posed(picture_1CHW, poses())).T).max(1)
@@ -88,7 +88,7 @@ def similarities(picture_HWC: np.ndarray, vectors_NK: Tensor, compared: Callable
     followed_W = best_N.topk(min(FOLLOWED, len(best_N))).indices
     if enough is not None:
         followed_W = followed_W[best_N[followed_W] >= enough - LIFT]
-        if not len(followed_W):
+        if not len(followed_W) or float(best_N[followed_W[0]]) >= enough:
             return found
     wanted_WK, pose_W6 = vectors_NK[followed_W], poses()[pose_N[followed_W]]
     probes_76 = torch.cat([torch.zeros(1, 6), PROBE * torch.eye(6)])

@@ -22,8 +22,8 @@ FINGERPRINTS = "fingerprints.safetensors"
 COMPONENTS = 192
 DESCRIPTOR = 16 * 16 * 3 + 24 * 24  # numbers of one
 STEP = 0.3352  # of a component's deviation
-ALIKE = 0.92  # similarity from which a drawn picture may be a near copy: docs/decisions/0028 and 0042
-ALL_ALIKE = 0.955  # similarity to works of several artists from which a drawn picture is nobody's own: docs/decisions/0043
+ALIKE = 0.915  # similarity from which a drawn picture may be a near copy: docs/decisions/0028, 0042 and 0044
+ALL_ALIKE = 0.967  # similarity to works of several artists from which a drawn picture is nobody's own: docs/decisions/0043 and 0044
 SURE = 0.94  # similarity from which any picture is taken for a copy: bench/likeness.py, docs/studio.md
 
 

@@ -235,6 +235,7 @@ class Recipe(Record):
     variation_strength: float = Field(default=0.0, ge=0.0, le=1.0)  # how far: 0 stays, 1 arrives
     beside: str = ""  # other words, read half and half with the prompt's; with the noise below it leads away from works known by heart
     prompt_noise: float = Field(default=0.0, ge=0.0, le=2.0)  # on what the model reads, in its deviations
+    led_until: float = Field(default=1.0, gt=0.0, le=1.0)  # the part of the steps in which those two lead; in the others the prompt alone is read
     source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # the PNG that it was drawn over
     strength: float = Field(default=1.0, gt=0.0, le=1.0)  # how much of the source is drawn anew
     mask_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # a PNG; only where it is white is anything drawn

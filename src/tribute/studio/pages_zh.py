@@ -25,7 +25,7 @@ PAGES_ZH = {
         "创作图片免费。保留一张图片时，会用运营者为你充值的钱支付给它的艺术家。",
     "No job waits.": "没有等待的任务。", "No picture was reported.": "没有图片被举报。",
     "No work among them is this picture. These look most like it.": "其中没有这张图片。以下作品与它最相似。",
-    "Nobody has published such a picture yet.": "还没有人发布过这样的图片。", "Not in it": "不要出现", "Drawn as": "当作", "Led away from a near copy": "避开了近似的副本", "noise on the words:": "提示词上的噪声：", "half told as": "一半当作", "in place of seed": "代替种子",
+    "Nobody has published such a picture yet.": "还没有人发布过这样的图片。", "Not in it": "不要出现", "Drawn as": "当作", "Led away from a near copy": "避开了近似的副本", "noise on the words:": "提示词上的噪声：", "in the first part of the steps:": "仅在最初的步骤：", "half told as": "一半当作", "in place of seed": "代替种子",
     "This may be a near copy of a work that the model knows by heart.": "这可能是模型熟记的某件作品的近似副本。", "Nothing was drawn yet.": "还没有画过任何图片。", "Older": "更早",
     "Operator": "运营", "Pages": "页面", "Password": "密码", "Password, 10 characters or more": "密码（至少 10 个字符）", "People": "用户",
     "Point at a word to see where it was looked at. It says which words drew what, not whose works; nobody is paid by it.":

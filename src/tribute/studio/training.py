@@ -14,7 +14,7 @@ import numpy as np
 from tribute.collection.consent import allows, in_force
 from tribute.collection.library import export_collection, put_style
 from tribute.collection.snapshot import snapshot_works, take_snapshot
-from tribute.collection.starter import EMOJI_SETS, SOURCES, STYLES
+from tribute.collection.starter import SOURCES, STYLES
 from tribute.diffusion.told import read_smoothing, write_smoothing
 from tribute.provenance.copies import descriptor
 from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints
@@ -235,7 +235,7 @@ def assemble(workshop: Workshop, recipes: Any, runs: Path, output: Path, start: 
     base = pinned(runs / "denoiser")
     trained = trained_styles(workshop, recipes, runs)
     adapters = {name: adapter(run, start) for name, run in trained.items()}
-    assemble_model(runs, output, base, start, [HANDS[source.style] for source in EMOJI_SETS if source.commons])
+    assemble_model(runs, output, base, start)
     if (runs / "likeness" / FINGERPRINTS).exists():
         shutil.copyfile(runs / "likeness" / FINGERPRINTS, output / FINGERPRINTS)
     shutil.rmtree(output / "styles", ignore_errors=True)

@@ -106,7 +106,8 @@ def _led_away(recipe: Any, asked_seed: int) -> list[str]:
     """How a picture was led away from a near copy; nothing where it was not."""
     told = [f"{say('in place of seed')} {asked_seed}"] if recipe.seed != asked_seed else []
     half = [f"{say('half told as')} {recipe.beside!r}"] if recipe.beside else []
-    return told + half + ([f"{say('noise on the words:')} {recipe.prompt_noise}"] if recipe.prompt_noise else [])
+    noise = [f"{say('noise on the words:')} {recipe.prompt_noise}"] if recipe.prompt_noise else []
+    return told + half + noise + ([f"{say('in the first part of the steps:')} {recipe.led_until:.0%}"] if recipe.led_until < 1 else [])
 
 
 def _with_progress(workshop: Any, ask: Any, model: Any, quiet: bool) -> Any:
