@@ -3,10 +3,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import flat_art
-from tests.provenance.test_copies import ATTACKS, in_other_colours, laid_askew
+from tests.provenance.test_copies import ATTACKS, laid_askew
 from tribute.provenance import alignment
 from tribute.provenance.copies import CopyIndex, descriptor
-from tribute.provenance.fingerprints import ALIKE, ALL_ALIKE, FINGERPRINTS, Fingerprints, build_fingerprints, fingerprints_of
+from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, Fingerprints, build_fingerprints, fingerprints_of
 from tribute.records import Unreadable
 
 WORKS = [flat_art(seed=seed, side=128) for seed in range(200)]
@@ -71,13 +71,6 @@ def test_they_are_near_what_the_descriptors_say(known):
     whole = CopyIndex(WORKS)
     theirs = np.stack([whole.similarities(work) for work in WORKS[:6]])
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
-
-
-def test_they_tell_what_is_alike_but_for_its_colour(known):
-    other, rows = in_other_colours(WORKS[20]), np.array([3, 20, 30])
-    in_colour, without = known.similarities(other)[rows], known.similarities_but_for_colour(other, rows)
-    assert in_colour[1] < ALL_ALIKE <= without[1]
-    assert without[[0, 2]].max() < ALL_ALIKE
 
 
 def test_they_are_96_bytes_a_work_and_stay_what_they_are_on_disk(known, tmp_path):

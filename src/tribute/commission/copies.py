@@ -52,7 +52,7 @@ def too_alike(model: Model) -> Callable[[np.ndarray], float]:
             return -1.0
         similarity_N = known.similarities(picture_HWC, ALIKE)
         by = float(similarity_N.max()) - ALIKE
-        anybodys = by >= 0 and is_anybodys(similarity_N, _told(folder).artists, ALL_ALIKE, lambda rows: known.similarities_but_for_colour(picture_HWC, rows))
+        anybodys = by >= 0 and is_anybodys(similarity_N, _told(folder).artists, ALL_ALIKE, lambda rows: known.similarities(picture_HWC, rows=rows))
         return -1.0 if anybodys else by
 
     return alike

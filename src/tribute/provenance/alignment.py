@@ -20,8 +20,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 SIDE = 64  # that a picture is brought to
-CELLS = 16  # a side, that colours are held at
-LIGHTNESS = torch.tensor([0.299, 0.587, 0.114])  # of red, green and blue
 FOLLOWED, STEPS = 8, 6
 PROBE = 0.02  # of each number of a pose, to see what it changes
 UTMOST = (0.2, 0.14, 0.16, 0.12, 0.22, 0.22)  # that each number may come to
@@ -52,16 +50,10 @@ def _unit(rows_VD: Tensor) -> Tensor:
 
 def descriptors(pictures_VCHW: Tensor) -> Tensor:
     """descriptors_VD, whose dot products are similarities, of pictures of SIDE pixels in [0, 255]."""
-    colours_VD = nn.functional.avg_pool2d(pictures_VCHW, SIDE // CELLS).permute(0, 2, 3, 1).flatten(1)
-    grey_VHW = (pictures_VCHW * LIGHTNESS.view(3, 1, 1)).sum(1)
+    colours_VD = nn.functional.avg_pool2d(pictures_VCHW, SIDE // 16).permute(0, 2, 3, 1).flatten(1)
+    grey_VHW = (pictures_VCHW * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1)
     edges_VHW = _edge_cells() @ torch.hypot(*torch.gradient(grey_VHW, dim=(1, 2))) @ _edge_cells().T
     return torch.cat([_unit(colours_VD), _unit(edges_VHW.flatten(1))], 1) / 2**0.5
-
-
-def but_for_colour(descriptors_VD: Tensor) -> Tensor:
-    """descriptors_VE of the same pictures that hold how light each part is in place of its colour."""
-    colours_VD, edges_VD = descriptors_VD.split([3 * CELLS**2, descriptors_VD.shape[1] - 3 * CELLS**2], 1)
-    return torch.cat([_unit((colours_VD.unflatten(1, (-1, 3)) * LIGHTNESS).sum(2)), _unit(edges_VD)], 1) / 2**0.5
 
 
 def as_seen(picture_HWC: np.ndarray) -> Tensor:

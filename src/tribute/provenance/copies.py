@@ -4,8 +4,7 @@ A work and a picture are compared by two normalised descriptors, colours at 16×
 both cosines, the picture laid upon the work (`alignment`), so that a work cropped, moved, turned or re-saved is still found. The
 threshold lies between known strangers (the nearest work by another artist) and known copies (a work re-encoded, halved, cropped,
 darkened, bleached, moved, or laid askew); `tribute evaluate` measures both again and prints them. What several artists drew alike
-but for its colour (a heart, a moon, a minus sign) is nobody's own: a picture that is so alike to works of all of them is a near copy
-of none.
+(a red heart, a moon, a minus sign) is nobody's own: a picture that is so alike to works of all of them is a near copy of none.
 
 Axes: N works, D descriptor, H height, W width, C channel; pictures are uint8 RGB.
 """
@@ -21,7 +20,6 @@ from PIL import Image
 
 THRESHOLD = 0.92  # of the similarity, in [-1, 1]; see docs/decisions/0007 and 0036
 ANYBODYS = 3  # artists: what is like works of so many is nobody's own; docs/decisions/0043
-ALL_ALIKE = 0.94  # similarity but for colour, from which it is; docs/decisions/0044
 CUTS = (0.0, 0.06, 0.12)
 
 
@@ -48,7 +46,7 @@ def looks(picture_HWC: np.ndarray) -> list[np.ndarray]:
 
 def is_anybodys(similarity_N: np.ndarray, artists: Sequence[str], threshold: float, look: Callable[[np.ndarray], np.ndarray]) -> bool:
     """Whether a picture is alike, from the threshold on, to works of so many artists that it is nobody's own. `artists`: each work's, as far as known;
-    `look(rows)`: its similarity but for colour to those works alone, each laid upon as well as can be, as of `similarity_N` need not be."""
+    `look(rows)`: its similarity to those works alone, each laid upon as well as can be, as `similarity_N` need not be."""
     from tribute.provenance.alignment import FOLLOWED, LIFT
 
     likest: dict[str, int] = {}
@@ -99,12 +97,5 @@ class CopyIndex:
         return Nearest(at, float(similarity_N[at]))
 
     def is_anybodys(self, picture_HWC: np.ndarray) -> bool:
-        """Whether works of several artists are all but the picture, whatever their colour: what they drew alike is nobody's own."""
-        import torch
-
-        from tribute.provenance.alignment import but_for_colour, similarities
-
-        def look(rows: np.ndarray) -> np.ndarray:
-            return similarities(picture_HWC, but_for_colour(torch.from_numpy(self.descriptors_ND[rows])), but_for_colour)
-
-        return is_anybodys(self.similarities(picture_HWC), self.artists, ALL_ALIKE, look)
+        """Whether works of several artists are all but the picture: what they drew alike is nobody's own."""
+        return is_anybodys(self.similarities(picture_HWC), self.artists, THRESHOLD, lambda rows: self.only(rows.tolist()).similarities(picture_HWC))

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ COMPONENTS = 192
 DESCRIPTOR = 16 * 16 * 3 + 24 * 24  # numbers of one
 STEP = 0.3352  # of a component's deviation
 ALIKE = 0.915  # similarity from which a drawn picture may be a near copy: docs/decisions/0028, 0042 and 0044
-ALL_ALIKE = 0.955  # similarity but for colour to works of several artists from which it is nobody's own: docs/decisions/0043 and 0044
+ALL_ALIKE = 0.967  # similarity to works of several artists from which a drawn picture is nobody's own: docs/decisions/0043 and 0044
 SURE = 0.94  # similarity from which any picture is taken for a copy: bench/likeness.py, docs/studio.md
 
 
@@ -50,29 +49,19 @@ class Fingerprints:
         levels_NK = np.stack([self.codes_NP & 15, self.codes_NP >> 4], 2).reshape(len(self.codes_NP), -1)
         return _unit((levels_NK - np.float32(7.5)) * STEP * self.deviation_K + self.mean_K)
 
-    def similarities(self, picture_HWC: np.ndarray, enough: float | None = None) -> np.ndarray:
-        """similarity_N in [-1, 1] of a picture to each work; `enough` as in `alignment.similarities`."""
+    def similarities(self, picture_HWC: np.ndarray, enough: float | None = None, rows: np.ndarray | None = None) -> np.ndarray:
+        """similarity_N in [-1, 1] of a picture to each work, or to those in `rows` alone; `enough` as in `alignment.similarities`."""
         import torch
 
         from tribute.provenance.alignment import similarities
 
-        return similarities(picture_HWC, torch.from_numpy(self.vectors_NK), self._components, enough)
+        directions_DK = torch.from_numpy(self.directions_DK)
 
-    def similarities_but_for_colour(self, picture_HWC: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """similarity_N in [-1, 1] of a picture to the works in these rows, where only how light each part is counts, as far as components tell."""
-        import torch
+        def components(seen_VD: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.normalize(seen_VD @ directions_DK, dim=1, eps=1e-6)
 
-        from tribute.provenance.alignment import but_for_colour, similarities
-
-        directions_KD = torch.from_numpy(self.directions_DK).T
-        works_NE = but_for_colour(torch.from_numpy(self.vectors_NK[rows]) @ directions_KD)
-        return similarities(picture_HWC, works_NE, lambda seen_VD: but_for_colour(self._components(seen_VD) @ directions_KD))
-
-    def _components(self, descriptors_VD: Any) -> Any:
-        """The tensor's rows in these components, as unit vectors."""
-        import torch
-
-        return torch.nn.functional.normalize(descriptors_VD @ torch.from_numpy(self.directions_DK), dim=1, eps=1e-6)
+        vectors_NK = self.vectors_NK if rows is None else self.vectors_NK[rows]
+        return similarities(picture_HWC, torch.from_numpy(vectors_NK), components, enough)
 
     def copied(self, picture_HWC: np.ndarray) -> np.ndarray:
         """similarity_N in [-1, 1] of a picture from anywhere, which may be a cut or mirrored copy."""
