@@ -112,7 +112,7 @@ WOULD_REACH = {  # what would reach a target, by the figure's name
     "concept right, held-out pairs": "More works of each thing in more hands: it has some five of each in the commons and remembers them one by one. Of 16 "
     "tries one is right in 36%, right and no near copy in 27%, so no choice among tries would do (docs/decisions/0037 to 0039). Of things with three trained "
     "works 11% of raw tries are right, with four 29%; the clip art that is free to train on has further works of a third of the 300 things, 328 in all (0043).",
-    "near copies, held-out pairs": 'A tomato that nobody calls a copy: the one, "tomato, flat", is like a red circle, and like tomatoes and red circles of '
+    "near copies, held-out pairs": 'Telling that a plain tomato is nobody\'s own: "tomato, flat" is like a red circle, and like tomatoes and red circles of '
     "three artists by the fingerprints, by the descriptors of two (0044); all of its seventeen tries are.",
     "near copies, held-out pairs, unlike the artist's own": "The same one.",
     "a cold command": "A processor to itself: 7.5 and 10.5 s on one within six minutes (0043), 5.3 s with AMX at 1,600 GFLOP/s (0036), 6.0 s at 2,070 (0044); "
