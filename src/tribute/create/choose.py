@@ -18,9 +18,8 @@ from tribute.create.sample import Progress, Watch, as_drawn, sample
 from tribute.diffusion.loading import Model
 from tribute.records import Recipe
 
-ROUNDS = ((0.0, 1.0), (1.2, 0.25), (1.2, 0.5), (1.2, 0.75))  # the noise on the prompt of the tries, and of those after them, and the part of the steps
-# that it leads: docs/decisions/0028 and 0044
-WORTH = 0.7  # of how like its words the likest try is: less than that is not all that is drawn in its place
+ROUNDS = ((0.0, 1.0), (1.2, 0.25), (1.2, 0.5), (1.2, 0.75))  # noise on the prompt, and the part of the steps that it leads: docs/decisions/0028 and 0044
+WORTH = 0.7  # of the likest try's similarity to the words: what has less is kept only where no later round has more
 ELSEWHERE = 2**16  # of the seeds that are taken where those of one's own draw near copies
 
 
@@ -117,6 +116,6 @@ def _likest_first(model: Model, recipe: Recipe, drawn: Sequence[np.ndarray], pla
 def _try(model: Model, recipe: Recipe, number: int, noise: float, until: float) -> Recipe:
     led: dict[str, Any] = {}
     if noise:
-        steps = model.steps_of_student(finely=False) if recipe.student else recipe.steps
+        steps = model.student_steps if recipe.student else recipe.steps
         led = {"prompt_noise": max(noise, recipe.prompt_noise), "led_until": until, "steps": steps}
     return recipe.model_copy(update={"seed": (recipe.seed + number) % 2**32, **led})

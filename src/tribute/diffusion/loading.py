@@ -92,8 +92,8 @@ class Model:
         return 2 if self.upscaler is not None else 1
 
     def steps_of_student(self, finely: bool) -> int:
-        """How many its student takes. `finely`, twice as many: where what it is told is mixed or noisy, which bends its way to a picture, or where it
-        goes only a part of that way, over another picture (docs/decisions/0031)."""
+        """How many its student takes. `finely`, twice as many: where what it is told is mixed or noisy to the end, which bends its way to a picture, or
+        where it goes only a part of that way, over another picture (docs/decisions/0031)."""
         return 2 * self.student_steps if finely else self.student_steps
 
     def rows_at_once(self, width: int, height: int) -> int:
