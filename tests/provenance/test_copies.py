@@ -2,10 +2,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.conftest import flat_art
-from tribute.provenance.copies import THRESHOLD, CopyIndex, descriptor
+from tribute.provenance.copies import THRESHOLD, CopyIndex, descriptor, is_plain
 
 WORKS = [flat_art(seed=seed, side=128) for seed in range(12)]
 
@@ -65,3 +65,36 @@ def test_what_three_artists_drew_alike_is_nobodys_own():
     assert index.is_anybodys(WORKS[0])
     assert not index.only([0, 8, 10]).is_anybodys(WORKS[0])
     assert not index.is_anybodys(WORKS[1])  # three artists drew something else alike
+
+
+def drawn(shape, where, colour="#2196f3", side=128, **more):
+    picture = Image.new("RGB", (side, side), "white")
+    getattr(ImageDraw.Draw(picture), shape)(where, fill=colour, **more)
+    return np.asarray(picture)
+
+
+def test_a_plain_shape_of_one_colour_is_nobodys_own():
+    disc = drawn("ellipse", (20, 20, 108, 108))
+    heart = drawn("polygon", [(64, 112), (12, 56), (16, 30), (36, 20), (54, 24), (64, 38), (74, 24), (92, 20), (112, 30), (116, 56)], "#e53935")
+    plain = [
+        disc,
+        saved(disc, quality=95, subsampling=0),
+        heart,
+        drawn("rectangle", (16, 16, 112, 112), "black"),
+        drawn("polygon", [(64, 12), (116, 64), (64, 116), (12, 64)]),
+    ]
+    plain.append(drawn("ellipse", (40, 40, 216, 216), side=256))
+    face = Image.fromarray(disc)
+    for at in (40, 76):
+        ImageDraw.Draw(face).ellipse((at, 48, at + 12, 60), fill="black")
+    shaded = (255 - (255 - disc.astype(float)) * np.linspace(0.3, 1, 128)[:, None, None]).astype(np.uint8)
+    arrow = drawn("polygon", [(12, 52), (70, 52), (70, 24), (116, 64), (70, 104), (70, 76), (12, 76)])
+    thin = drawn("ellipse", (20, 20, 108, 108), "white", outline="black", width=4)
+    owned = [np.asarray(face), shaded, thin, np.full((128, 128, 3), 255, np.uint8), np.full((3, 3, 3), 255, np.uint8), *WORKS]
+    assert [is_plain(picture) for picture in plain] == [True] * len(plain)
+    assert [is_plain(picture) for picture in owned] == [False] * len(owned)
+    assert not is_plain(arrow)
+    index = CopyIndex([disc, *WORKS], ["ada"] * (1 + len(WORKS)))
+    assert index.nearest(disc).is_copy
+    assert index.is_anybodys(disc)
+    assert not index.is_anybodys(WORKS[0])

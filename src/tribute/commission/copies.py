@@ -26,7 +26,7 @@ from tribute.create.prompt import APART, said_after
 from tribute.create.sample import Progress, Watch
 from tribute.diffusion.loading import Model
 from tribute.diffusion.wording import held_out
-from tribute.provenance.copies import is_anybodys
+from tribute.provenance.copies import is_anybodys, is_plain
 from tribute.provenance.fingerprints import ALIKE, ALL_ALIKE, fingerprints_of
 from tribute.records import Recipe, Unreadable, Work
 
@@ -44,11 +44,11 @@ def near_copy(model: Model) -> Callable[[np.ndarray], bool]:
 
 def too_alike(model: Model) -> Callable[[np.ndarray], float]:
     """What says by how much a picture_HWC is too like some work that the model's folder has the fingerprint of, at least; below 0 it is a near copy of
-    none, as what is surely like works of several artists is."""
+    none, as what is surely like works of several artists is, and a plain shape of one colour."""
     folder, known = model.folder, fingerprints_of(model.folder)
 
     def alike(picture_HWC: np.ndarray) -> float:
-        if known is None:
+        if known is None or is_plain(picture_HWC):
             return -1.0
         similarity_N = known.similarities(picture_HWC, ALIKE)
         by = float(similarity_N.max()) - ALIKE

@@ -228,7 +228,7 @@ def copy_figures(material: Material, drawn: Drawn, led_away: int, probes: int = 
     parts = {kind: round(copied[kind] / named[kind], 4) for kind in sorted(named)}
     held = [kind for kind in named if kind.endswith("held-out pair")]
     of_held, of_all = sum(copied[kind] for kind in held), sum(copied.values())
-    more = f"{{}} more are so like works of {ANYBODYS} artists or more, and nobody's own"
+    more = f"{{}} more are so like works of {ANYBODYS} artists or more, or so plain, that they are nobody's own"
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(rows), min(probes, len(rows)), replace=False)
     strangers, copies, askew = [], [], []
@@ -264,6 +264,6 @@ def given_copies_figures(material: Material, given: Mapping[str, Drawn], led_awa
         anybodys = sum(material.all_works.is_anybodys(picture) for picture in alike)
         copied = len(alike) - anybodys
         target = 0.0 if name.startswith("held-out pairs") else None
-        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away; {anybodys} more are so like works of {ANYBODYS} artists or more"
+        note = f"of {len(drawn)}; {led_away.get(name, 0)} of them led away; {anybodys} more are so like works of {ANYBODYS} artists or more, or so plain"
         figures.append(Figure(f"near copies, {name}", float(copied), "pictures", target, True, 0.0, None, note))
     return figures
