@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import flat_art, make_work
+from tests.provenance.test_copies import drawn
 from tests.tiny import make_adapter
 from tribute.collection.starter import SOURCES
 from tribute.commission import Ask, commission, recipes_of
@@ -20,7 +21,7 @@ from tribute.diffusion.loading import load_model
 from tribute.diffusion.towers import Towers
 from tribute.diffusion.wording import held_out
 from tribute.provenance.copies import descriptor
-from tribute.provenance.fingerprints import FINGERPRINTS, build_fingerprints, fingerprints_of
+from tribute.provenance.fingerprints import ALIKE, FINGERPRINTS, build_fingerprints, fingerprints_of
 from tribute.records import StyleUse, Unreadable, Work, canonical
 from tribute.studio.wiring import STARTER
 
@@ -38,8 +39,8 @@ def studio(bench, tmp_path):
 
 def known_by_heart(studio, recipe):
     """Makes what a recipe draws a work, without telling what it is called."""
-    (drawn,) = sample(studio.model, [as_drawn(recipe)], studio.desk.blobs.get)
-    works = [drawn, *(flat_art(seed=seed, side=128) for seed in range(200))]
+    (picture,) = sample(studio.model, [as_drawn(recipe)], studio.desk.blobs.get)
+    works = [picture, *(flat_art(seed=seed, side=128) for seed in range(200))]
     build_fingerprints(np.stack([descriptor(work) for work in works])).save(studio.model.folder / FINGERPRINTS)
     fingerprints_of.cache_clear()
 
@@ -70,6 +71,15 @@ def test_whoever_gives_a_seed_gets_a_near_copy_only_of_a_work_that_the_words_nam
     assert made() == led  # what it looks like is another's
     tell(studio.model.folder, [held, held])
     assert made() == led
+
+
+def test_a_plain_shape_that_a_work_is_too_is_no_near_copy(studio):
+    disc = drawn("ellipse", (20, 20, 108, 108))
+    works = [disc, *(flat_art(seed=seed, side=128) for seed in range(200))]
+    build_fingerprints(np.stack([descriptor(work) for work in works])).save(studio.model.folder / FINGERPRINTS)
+    fingerprints_of.cache_clear()
+    assert fingerprints_of(studio.model.folder).similarities(disc).max() >= ALIKE
+    assert [near_copy(studio.model)(picture) for picture in works[:3]] == [False, True, True]
 
 
 def test_what_several_artists_drew_alike_is_drawn_as_it_is(studio):
